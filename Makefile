@@ -1,0 +1,47 @@
+# make run    a satellite from a bare clone: sets up what is missing, then listens
+# make test   make check, then the tests
+# make check  lint and types
+# make bench  what hearing costs, beside onnxruntime
+# make clean  remove what the other targets made
+
+CONFIG ?= config/demo.yaml
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+# A system upgrade that brings another Python breaks the environment, so the stamps carry its version.
+VERSION := $(subst $() ,-,$(shell $(PYTHON) --version 2>&1))
+RUN_READY := $(VENV)/ready-run-$(VERSION)
+TEST_READY := $(VENV)/ready-test-$(VERSION)
+SETUP := deploy/setup.sh pyproject.toml
+
+.PHONY: help run test check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# //p' Makefile | head -n 5
+
+run: $(RUN_READY)
+	@exec $(BIN)/wakepulse run --config $(CONFIG)
+
+test: check
+	$(BIN)/python -m pytest -q
+
+check: $(TEST_READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(TEST_READY)
+	$(BIN)/python -m tests.benchmark
+
+$(RUN_READY): $(SETUP)
+	PYTHON=$(PYTHON) sh deploy/setup.sh run
+	@touch $@
+
+$(TEST_READY): $(SETUP)
+	PYTHON=$(PYTHON) sh deploy/setup.sh test
+	@touch $@ $(RUN_READY)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

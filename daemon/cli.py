@@ -1,0 +1,130 @@
+"""The `wakepulse` command: arguments and configuration in, one call out per verb."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from daemon import capture
+from daemon.broker import BrokerError
+from daemon.capture import CaptureError
+from daemon.config import Config, ConfigError, load
+from daemon.detector import Detection
+from daemon.features import HOP, SAMPLE_RATE
+from daemon.listener import Listener
+from daemon.model import ModelError, WakeModel
+from daemon.recording import RecordingError, read
+from daemon.satellite import Satellite, thresholds
+
+OK, FAILED, MISCONFIGURED = 0, 1, 78  # 78 is EX_CONFIG of sysexits.h: the service manager does not try again
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb and return the exit status; what went wrong is one line on standard error."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="wakepulse: %(message)s", stream=sys.stderr)
+    try:
+        return int(options.verb(options))
+    except (ConfigError, ModelError) as error:
+        print(f"wakepulse: {error}", file=sys.stderr)
+        return MISCONFIGURED
+    except (CaptureError, RecordingError, BrokerError) as error:
+        print(f"wakepulse: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="wakepulse", description="A wake-word satellite for Hermes over MQTT.")
+    verbs = parser.add_subparsers(required=True, metavar="run|detect|devices|check")
+    run = verbs.add_parser("run", help="listen, and tell the broker")
+    detect = verbs.add_parser("detect", help="look for words in recordings")
+    check = verbs.add_parser("check", help="check the configuration and the model, and say what is in force")
+    devices = verbs.add_parser("devices", help="list the sound cards")
+    for verb in (run, detect, check):
+        verb.add_argument("--config", type=Path, metavar="F", help="configuration (default: every key at its default)")
+    detect.add_argument("--model", type=Path, metavar="M", help="model instead of the configured one")
+    detect.add_argument("--threshold", type=_threshold, metavar="X", help="threshold for every word, above 0 to 1")
+    detect.add_argument("--json", action="store_true", help="one JSON object per detection")
+    detect.add_argument("files", type=Path, nargs="+", metavar="FILE", help="WAV (or FLAC, with the soundfile package)")
+    run.set_defaults(verb=_run)
+    detect.set_defaults(verb=_detect)
+    check.set_defaults(verb=_check)
+    devices.set_defaults(verb=_devices)
+    return parser
+
+
+def _threshold(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"thresholds lie above 0 and at most at 1, not at {text}")
+    return value
+
+
+def _config(options: argparse.Namespace) -> Config:
+    return load(options.config) if options.config else Config()
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = _config(options)
+    Satellite(config, WakeModel.load(config.wake.model)).run()
+    return OK
+
+
+def _detect(options: argparse.Namespace) -> int:
+    wake = _config(options).wake
+    model = WakeModel.load(options.model or wake.model)
+    effective = thresholds(wake, model)
+    if options.threshold is not None:
+        effective = dict.fromkeys(effective, options.threshold)
+    unreadable = 0
+    for path in options.files:
+        try:
+            found = _hear(path, Listener(model, effective, refractory_s=wake.refractory_s))
+        except RecordingError as error:
+            print(f"wakepulse: {error}", file=sys.stderr)
+            unreadable += 1
+            continue
+        for detection in found:
+            print(_line(path, detection, as_json=options.json), flush=True)
+    if unreadable:
+        print(f"wakepulse: {unreadable} of {len(options.files)} files could not be read", file=sys.stderr)
+    return FAILED if unreadable else OK
+
+
+def _hear(path: Path, listener: Listener) -> list[Detection]:
+    """All detections in a recording, which is heard as if it followed upon silence: its first word counts too."""
+    sound = read(path)
+    lead = np.zeros(-(-listener.warm_up // HOP) * HOP, np.int16)  # whole hops, so that frames begin where they would
+    return [*listener.push(-len(lead), lead), *listener.push(0, sound), *listener.finish()]
+
+
+def _line(path: Path, detection: Detection, *, as_json: bool) -> str:
+    time_s, score = round(detection.end_sample / SAMPLE_RATE, 3), round(detection.score, 4)
+    if as_json:
+        return json.dumps({"file": str(path), "word": detection.word, "time_s": time_s, "score": score})
+    return f"{path}: {detection.word} at {time_s:.2f} s, score {score:.2f}"
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = _config(options)
+    model = WakeModel.load(config.wake.model)
+    print(f"site {config.site_id}, broker {config.mqtt.host}:{config.mqtt.port}, source {config.audio.source}")
+    print(f"model {model.path} {model.version}, pulse {model.plan.pulse} frames, golden vector right")
+    for word, threshold in thresholds(config.wake, model).items():
+        print(f"word {word}, threshold {threshold:g} (the model recommends {model.thresholds[word]:g})")
+    return OK
+
+
+def _devices(options: argparse.Namespace) -> int:
+    found = capture.devices()
+    print("\n".join(map(str, found)) or "no device here can record")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,327 @@
+"""One YAML file becomes one frozen `Config`: every key, its default and its range are here and nowhere else.
+
+What is wrong with the file is said in one line, `file:line: what; did you mean 'x'?`. This module opens no device, no
+model and no connection, and knows of the other modules nothing at all.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+MAX_FILE_BYTES = 64 * 1024
+MAX_DEPTH = 8  # mappings within mappings; the deepest key, wake.words.NAME.threshold, needs 4
+MAX_SHOWN = 60  # characters of the owner's text in a message
+SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models" / "shipped"
+TYPOGRAPHIC = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb\u00b4"  # quotes that YAML takes for letters
+INVISIBLE = "\u00a0\u2002\u2003\u2007\u2009\u200b\u202f\u2060\ufeff"  # blanks that YAML takes for letters
+SECRET = "mqtt.password"
+
+# The types of the keys: what msgspec checks, and how a message names what would be right.
+Text = Annotated[str, Meta(min_length=1, max_length=255, description="text of 1 to 255 characters")]
+Topic = Annotated[
+    str,
+    Meta(pattern=r"\A[^#+/\x00]{1,64}\Z", description="text of 1 to 64 characters without '#', '+' and '/'"),
+]
+Flag = Annotated[bool, Meta(description="true or false")]
+Choice = Annotated[Literal["microphone", "file", "stdin"], Meta(description="microphone, file or stdin")]
+Threshold = Annotated[float, Meta(gt=0, le=1, description="a number above 0 and at most 1")]
+Refractory = Annotated[float, Meta(ge=0, le=60, description="seconds from 0 to 60")]
+Age = Annotated[float, Meta(gt=0, le=3600, description="seconds above 0 and at most 3600")]
+Keepalive = Annotated[int, Meta(ge=1, le=65535, description="whole seconds from 1 to 65535")]
+Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
+File = Annotated[Path, Meta(description="the path of a file")]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text is one line that names the file, the line and the fault."""
+
+
+class AudioConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the sound comes from."""
+
+    source: Choice = "microphone"
+    device: Text | None = None
+    file: File | None = None
+    realtime: Flag = True
+
+
+class WordConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the owner wants of one word; a threshold of None is the one that the model recommends."""
+
+    threshold: Threshold | None = None
+    enabled: Flag = True
+
+
+class WakeConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The model, and which of its words count; no words mean all of them."""
+
+    model: File = SHIPPED_MODELS / "six_words.plan"
+    words: dict[str, WordConfig] = {}
+    refractory_s: Refractory = 1.0
+
+
+class MqttConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker, and what a detection is worth once it is late."""
+
+    host: Text = "localhost"
+    port: Port = 1883
+    embedded: Flag = False
+    username: Text | None = None
+    password: Text | None = None
+    password_file: File | None = None
+    keepalive_s: Keepalive = 15
+    client_id: Text | None = None
+    max_event_age_s: Age = 5.0
+
+    def secret(self) -> str | None:
+        """The password, from `password_file` if that is set; `ConfigError` if the file cannot be read."""
+        if self.password_file is None:
+            return self.password
+        try:
+            return self.password_file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{self.password_file}: the password cannot be read: {_reason(error)}") from None
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that an owner may set."""
+
+    site_id: Topic = "default"
+    audio: AudioConfig = AudioConfig()
+    wake: WakeConfig = WakeConfig()
+    mqtt: MqttConfig = MqttConfig()
+
+
+def load(path: Path | str) -> Config:
+    """Read and check the file at `path`; paths in it are relative to its folder. `ConfigError` says what is wrong."""
+    return _Reader(Path(path)).read()
+
+
+class _Fault(Exception):
+    """What is wrong, and the line at which it is, counted from 0; None if no one line is to blame."""
+
+    def __init__(self, what: str, line: int | None = None) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+class _Reader:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._loader = yaml.SafeLoader("")  # builds the leaves; safe: plain text, numbers, true, false and null
+
+    def read(self) -> Config:
+        try:
+            root = _compose(_text(self._path))
+            config = Config() if root is None else self._build(root, Config, "")
+            assert isinstance(config, Config)
+            _agree(config, root)
+        except _Fault as fault:
+            place = "" if fault.line is None else f":{fault.line + 1}"
+            raise ConfigError(f"{self._path}{place}: {_one_line(str(fault))}") from None
+        return config
+
+    def _build(self, node: yaml.Node, kind: Any, where: str) -> object:
+        """The value of `node` as `kind`: a section, a mapping from names to sections, or one key's value."""
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            types = get_type_hints(kind, include_extras=True)
+            built = {}
+            for key, value in _entries(node, where):
+                if key.value not in types:
+                    raise _Fault(_unknown(key.value, where, list(types)), key.start_mark.line)
+                built[key.value] = self._build(value, types[key.value], f"{where}{key.value}.")
+            return kind(**built)
+        if get_origin(kind) is dict:
+            section = get_args(kind)[1]
+            return {
+                key.value: self._build(value, section, f"{where}{key.value}.") for key, value in _entries(node, where)
+            }
+        return self._leaf(node, kind, where.rstrip("."))
+
+    def _leaf(self, node: yaml.Node, kind: Any, name: str) -> object:
+        exact = _exact(kind)
+        description = ("" if exact is kind else "null, or ") + exact.__metadata__[0].description
+        shown = "a value that is not shown" if name == SECRET else _shown(node.value)
+        wrong = f"{name} must be {description}, not {shown}"
+        if not isinstance(node, yaml.ScalarNode):
+            raise _Fault(f"{name} must be {description}, not a list or a mapping", node.start_mark.line)
+        try:
+            value = self._loader.construct_object(node)
+            result = msgspec.convert(value, kind, dec_hook=self._resolve)
+        except (ValueError, OverflowError, yaml.YAMLError):  # a date with a 13th month, an integer of 5000 digits
+            raise _Fault(wrong + _hint(node, exact), node.start_mark.line) from None
+        if isinstance(result, float) and not math.isfinite(result):
+            raise _Fault(wrong, node.start_mark.line)
+        return result
+
+    def _resolve(self, kind: type, value: object) -> object:
+        """Relative to the file's folder; a bare name that is not there names a shipped model, if there is one."""
+        if kind is not Path or not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError("not a path")
+        path = self._path.absolute().parent / Path(value).expanduser()
+        shipped = SHIPPED_MODELS / value
+        return shipped if Path(value).name == value and not path.exists() and shipped.exists() else path
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            raise _Fault("is not a file")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise _Fault(f"cannot be read: {_reason(error)}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise _Fault(f"is larger than {MAX_FILE_BYTES // 1024} KB; this is no configuration")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _Fault("is stored as UTF-16; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _Fault("is not UTF-8 text; save it as UTF-8", data.count(b"\n", 0, error.start)) from None
+
+
+def _compose(text: str) -> yaml.Node | None:
+    """The node tree of one plain document: no aliases (they can grow without bound), no tags, bounded nesting."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise _Fault("anchors (&) and aliases (*) are not used here; quote a text that starts so", _line(event))
+            if getattr(event, "tag", None):
+                raise _Fault("tags (!) are not used here; quote a text that starts so", _line(event))
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise _Fault(f"is nested more than {MAX_DEPTH} deep", _line(event))
+            if isinstance(event, yaml.ScalarEvent) and event.style is None:
+                _plain(event.value, _line(event))
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        character = f"U+{error.character:04X}" if isinstance(error.character, int) else repr(error.character)
+        raise _Fault(f"has a control character ({character})", text.count("\n", 0, error.position)) from None
+    except yaml.MarkedYAMLError as error:
+        raise _Fault(*_syntax(error, text.splitlines())) from None
+    return node
+
+
+def _syntax(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[str, int]:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line if mark else 0
+    if line < len(lines) and "\t" in lines[line]:
+        return "has a tab; YAML indents with spaces", line
+    return f"is not valid YAML: {error.problem or error.context}", line
+
+
+def _plain(value: str, line: int) -> None:
+    for character in value:
+        if character in INVISIBLE:
+            raise _Fault(f"has an invisible character (U+{ord(character):04X}); type a plain space instead", line)
+    if value.startswith(tuple(TYPOGRAPHIC)) or value.endswith(tuple(TYPOGRAPHIC)):
+        raise _Fault(f"has a typographic quote in {_shown(value)}; type a straight ' or \" instead", line)
+
+
+def _entries(node: yaml.Node, where: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
+    """The keys and values of a mapping; of nothing, if all lines under a key are commented out."""
+    if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null":
+        return
+    if not isinstance(node, yaml.MappingNode):
+        name = where.rstrip(".") or "the file"
+        raise _Fault(f"{name} must hold lines of the form 'key: value'", node.start_mark.line)
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line
+        if not isinstance(key, yaml.ScalarNode) or not key.value:
+            raise _Fault("a key must be plain text", line)
+        if key.value in seen:
+            raise _Fault(f"{where}{_cut(key.value)} is set twice, first in line {seen[key.value] + 1}", line)
+        seen[key.value] = line
+        yield key, value
+
+
+def _agree(config: Config, root: yaml.Node | None) -> None:
+    """What no single key can be blamed for."""
+    if config.audio.source == "file" and config.audio.file is None:
+        raise _Fault("audio.source is file, but audio.file does not say which", _find(root, "audio", "source"))
+    if config.mqtt.password is not None and config.mqtt.password_file is not None:
+        raise _Fault("set mqtt.password or mqtt.password_file, not both", _find(root, "mqtt", "password_file"))
+    if config.mqtt.username is None and (config.mqtt.password or config.mqtt.password_file):
+        raise _Fault("a password is set, but mqtt.username is not", _find(root, "mqtt", "password"))
+
+
+def _find(node: yaml.Node | None, *keys: str) -> int | None:
+    """The line of the key at this path."""
+    line = None
+    for wanted in keys:
+        entries = node.value if isinstance(node, yaml.MappingNode) else []
+        for key, value in entries:
+            if key.value == wanted:
+                line, node = key.start_mark.line, value
+    return line
+
+
+def _unknown(key: str, where: str, known: list[str]) -> str:
+    message = f"unknown key '{where}{_cut(key)}'"
+    near = difflib.get_close_matches(key.lower(), known, 1)
+    if key.lower() not in known:
+        near = [name for name in _names(Config, "") if name.rpartition(".")[2] == key.lower()] + near
+    if near:
+        return f"{message}; did you mean '{near[0]}'?"
+    return f"{message}; the keys here are {', '.join(known)}"
+
+
+def _names(kind: type[Struct], where: str) -> Iterator[str]:
+    for name, field in get_type_hints(kind).items():
+        yield where + name
+        if isinstance(field, type) and issubclass(field, Struct):
+            yield from _names(field, f"{where}{name}.")
+
+
+def _exact(kind: Any) -> Any:
+    """The type of a key that may also be null, without the null."""
+    return kind if get_origin(kind) is Annotated else get_args(kind)[0]
+
+
+def _hint(node: yaml.ScalarNode, kind: Any) -> str:
+    if kind is Threshold:
+        try:
+            percent = float(node.value)
+        except ValueError:
+            return ""
+        inside = f"did you mean {percent / 100:g}?" if 1 < percent <= 100 else "null takes the model's own"
+        return f"; thresholds lie between 0 and 1; {inside}"
+    choices = get_args(get_args(kind)[0]) if kind is Choice else ("true", "false") if kind is Flag else ()
+    near = difflib.get_close_matches(node.value.lower(), choices, 1)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    text = kind in (Text, Topic, File) and node.tag != "tag:yaml.org,2002:str" and node.value
+    return "; put it in quotes" if text else ""
+
+
+def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None  # every event of a text has its place in it
+    return event.start_mark.line
+
+
+def _shown(value: object) -> str:
+    return repr(_cut(str(value)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -1,0 +1,88 @@
+"""Posteriors in, detections out. Time is counted in frames: no clock, no thread, no log, no sound.
+
+A word's score is the mean of its posterior over the last frames. The network was trained to say a word within
+`tolerance` frames of the word's end, so the first frame that says it places the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.features import HOP, WINDOW
+
+SURE = 0.5  # posterior from which on a frame says the word
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A word was heard; samples are counted as the stream counts them."""
+
+    word: str
+    score: float  # 0 to 1, at least the word's threshold
+    sample: int  # just after the last one that the detection needed
+    end_sample: int  # at which the word ended, as far as the posteriors tell; never after `sample`
+
+
+def smooth(posteriors: NDArray[np.float32], smoothing: int) -> NDArray[np.float32]:
+    """Scores (frames, words) of posteriors (frames, words): what `Detector` compares with its thresholds."""
+    sums = np.cumsum(np.pad(posteriors, ((smoothing, 0), (0, 0))), axis=0, dtype=np.float64)
+    return ((sums[smoothing:] - sums[:-smoothing]) / smoothing).astype(np.float32)
+
+
+def end_of(frame: int) -> int:
+    """The sample just after the last one of a frame."""
+    return frame * HOP + WINDOW
+
+
+class Detector:
+    """Compares smoothed posteriors with a threshold per word, from the first frame of a stream on."""
+
+    def __init__(
+        self, thresholds: Sequence[tuple[str, float]], *, smoothing: int, tolerance: int, refractory: int, warm_up: int
+    ) -> None:
+        """`thresholds` of each word in the order of the posteriors; all else in frames."""
+        self._words = [word for word, _ in thresholds]
+        self._thresholds = np.array([threshold for _, threshold in thresholds])
+        self._smoothing = smoothing
+        self._tolerance = tolerance
+        self._refractory = refractory
+        self._warm_up = warm_up
+        self._recent = np.zeros((smoothing, len(thresholds)), np.float32)
+        self.scores = np.zeros(len(thresholds))  # of the last frame
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new stream: nothing is detected before the network has heard its whole receptive field again."""
+        self._recent.fill(0)
+        self.scores.fill(0)
+        self._frame = -1
+        self._quiet_until = self._warm_up
+
+    def push(self, posteriors: NDArray[np.float32]) -> Detection | None:
+        """Take the next frame's posteriors, (words,); return the best word at or above its threshold, if there is one.
+
+        The detection's samples are counted from the start of the stream.
+        """
+        self._frame += 1
+        if self._frame < self._warm_up:
+            return None
+        self._recent[self._frame % self._smoothing] = posteriors
+        np.mean(self._recent, axis=0, out=self.scores)
+        if self._frame < self._quiet_until:
+            return None
+        margins = np.where(self.scores >= self._thresholds, self.scores, -1)
+        best = int(np.argmax(margins))
+        if margins[best] < 0:
+            return None
+        self._quiet_until = self._frame + self._refractory
+        return Detection(self._words[best], float(self.scores[best]), end_of(self._frame), self._word_end(best))
+
+    def _word_end(self, word: int) -> int:
+        oldest_first = np.roll(self._recent[:, word], -(self._frame + 1) % self._smoothing)
+        onset = int(np.argmax(oldest_first >= min(SURE, float(oldest_first.max()))))
+        frame = self._frame - self._smoothing + 1 + onset + self._tolerance
+        return end_of(min(self._frame, frame))

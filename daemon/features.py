@@ -1,0 +1,136 @@
+"""Samples in, log-mel frames out: the one front end that training and the satellite share.
+
+The numbers are those of python_speech_features' `logfbank` (pre-emphasis over the whole signal, 25 ms windows every
+10 ms, 512-point power spectrum, triangular mel filters in the bin domain, natural logarithm), computed as the sound
+arrives. This module knows nothing of models, words or sound cards, and needs numpy alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000  # samples per second, mono int16, not scaled to +-1
+WINDOW = 400  # samples, 25 ms
+HOP = 160  # samples, 10 ms
+OVERLAP = WINDOW - HOP  # samples that two neighbouring windows share
+FFT = 512
+MELS = 40
+PREEMPHASIS = 0.97
+FRAMES_PER_SECOND = SAMPLE_RATE // HOP
+EPSILON = float(np.finfo(np.float64).eps)  # stands in for an exact zero under the logarithm
+BLOCK_FRAMES = 256  # bounds the working memory when a whole recording is pushed at once
+
+WINDOW_FUNCTIONS: dict[str, Callable[[int], NDArray[np.float64]]] = {"rectangular": np.ones, "hamming": np.hamming}
+METADATA_KEY = "features"
+
+
+class FeatureMismatch(ValueError):
+    """A model was trained on other features than this satellite computes."""
+
+
+def describe(window_function: str) -> dict[str, str | int | float]:
+    """The identifier and the constants that a model file carries, and that must agree at start."""
+    return {
+        "id": f"logmel{MELS}-{window_function}-v1",
+        "sample_rate": SAMPLE_RATE,
+        "window": WINDOW,
+        "hop": HOP,
+        "fft": FFT,
+        "mels": MELS,
+        "preemphasis": PREEMPHASIS,
+        "window_function": window_function,
+        "scale": "int16",
+        "log": "natural",
+    }
+
+
+def window_function_of(metadata: Mapping[str, str]) -> str:
+    """The window function a model asks for; `FeatureMismatch` if it was trained on any other features than ours."""
+    text = metadata.get(METADATA_KEY)
+    if text is None:
+        raise FeatureMismatch(f"the model does not say which features it was trained on (no {METADATA_KEY!r} metadata)")
+    try:
+        stated = json.loads(text)
+    except ValueError:
+        raise FeatureMismatch(f"the model's {METADATA_KEY!r} metadata is not JSON: {text[:80]!r}") from None
+    if not isinstance(stated, dict):
+        raise FeatureMismatch(f"the model's {METADATA_KEY!r} metadata is not a JSON object: {text[:80]!r}")
+    name = stated.get("window_function")
+    ours = describe(name) if name in WINDOW_FUNCTIONS else {"window_function": " or ".join(WINDOW_FUNCTIONS)}
+    for key in sorted(ours | stated, key=lambda key: key != "window_function"):
+        if stated.get(key) != ours.get(key):
+            raise FeatureMismatch(
+                f"the model was trained on other features: {key} is {stated.get(key)!r} there and {ours.get(key)!r} "
+                "here; train and export it with this version's front end"
+            )
+    return str(name)
+
+
+def mel_edges() -> NDArray[np.intp]:
+    """FFT bins at which the triangles start, peak and end, (MELS + 2,): equal steps in mel = 2595 log10(1 + f/700)."""
+    top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
+    hertz = 700 * (10 ** (np.linspace(0, top, MELS + 2) / 2595) - 1)
+    return np.floor((FFT + 1) * hertz / SAMPLE_RATE).astype(np.intp)
+
+
+class LogMel:
+    """A stream of int16 samples becomes a stream of 40-number frames; how it is cut into blocks changes no bit of them.
+
+    Frame k covers samples [k * HOP, k * HOP + WINDOW) since the last `reset` and is returned once its last one is in.
+    """
+
+    def __init__(self, window_function: str = "hamming") -> None:
+        self._window = WINDOW_FUNCTIONS[window_function](WINDOW).astype(np.float64)
+        edges = mel_edges()
+        self._bins = int(edges[-1])
+        self._edges = edges[:-1]
+        widths = np.diff(edges)
+        position = np.arange(self._bins) - np.repeat(edges[:-1], widths)
+        # Between two edges one triangle rises and the one before it falls, so each bin feeds two filters at most.
+        self._rise = position / np.repeat(widths, widths) / FFT
+        self._fall = 1 / FFT - self._rise
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream: the next sample is the first."""
+        self._pending = np.empty(0)  # pre-emphasised samples from the next frame's start on, at most WINDOW - 1
+        self._last = 0.0
+
+    def push(self, block: NDArray[np.int16]) -> NDArray[np.float32]:
+        """Take (n,) samples of int16; return the frames that they complete, (m, MELS) float32, m >= 0."""
+        if block.dtype != np.int16 or block.ndim != 1:
+            raise ValueError(f"samples must be int16 of shape (n,), not {block.dtype} of shape {block.shape}")
+        if not len(block):
+            return np.empty((0, MELS), np.float32)
+        waiting = len(self._pending)
+        signal = np.empty(waiting + len(block))
+        signal[:waiting] = self._pending
+        fresh = signal[waiting:]
+        fresh[:] = block
+        last = fresh[-1]
+        fresh[1:] -= PREEMPHASIS * block[:-1]
+        fresh[0] -= PREEMPHASIS * self._last
+        self._last = float(last)
+        count = max(0, (len(signal) - OVERLAP) // HOP)
+        frames = np.empty((count, MELS), np.float32)
+        for start in range(0, count, BLOCK_FRAMES):
+            stop = min(count, start + BLOCK_FRAMES)
+            frames[start:stop] = self._transform(signal[start * HOP : stop * HOP + OVERLAP])
+        self._pending = signal[count * HOP :].copy()
+        return frames
+
+    def _transform(self, signal: NDArray[np.float64]) -> NDArray[np.float64]:
+        windows = np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[::HOP] * self._window  # (frames, WINDOW)
+        spectrum = np.fft.rfft(windows, FFT)[:, : self._bins]
+        power = spectrum.real**2 + spectrum.imag**2  # (frames, bins); the Nyquist bin has weight 0 in every filter
+        # Row-wise sums, unlike a matrix product, add in the same order however many frames come at once.
+        rising = np.add.reduceat(power * self._rise, self._edges, axis=1)  # (frames, MELS + 1)
+        falling = np.add.reduceat(power * self._fall, self._edges, axis=1)
+        energy = rising[:, :MELS] + falling[:, 1:]
+        energy[energy == 0] = EPSILON
+        log_energy: NDArray[np.float64] = np.log(energy)
+        return log_energy

@@ -1,0 +1,76 @@
+"""Sound in, detections out: features, pulses, network and detector in one line, without I/O and without a clock.
+
+`wakepulse run`, `wakepulse detect` and the tests all hear through this one path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pulse
+from daemon.detector import Detection, Detector, end_of
+from daemon.features import FRAMES_PER_SECOND, MELS, SAMPLE_RATE, LogMel
+from daemon.model import WakeModel
+
+TAIL = SAMPLE_RATE // 2  # samples of quiet that end a recording
+
+
+class Listener:
+    """Hears one endless stream of samples; a jump in the sample number starts it afresh."""
+
+    def __init__(self, model: WakeModel, thresholds: Mapping[str, float], *, refractory_s: float) -> None:
+        """`thresholds` for some of the model's words; the others are never detected."""
+        self.pulse = model.plan.pulse  # frames
+        self.gaps = 0
+        self.warm_up = end_of(model.plan.delay[0])  # samples after which a word can be detected
+        self._features = LogMel(model.window_function)
+        self._state = pulse.State(model.plan)
+        self._detector = Detector(
+            [(word, thresholds.get(word, np.inf)) for word in model.words],
+            smoothing=model.smoothing,
+            tolerance=model.tolerance,
+            refractory=round(refractory_s * FRAMES_PER_SECOND),
+            warm_up=model.plan.delay[0],
+        )
+        self._frames = np.zeros((1, self.pulse, MELS), np.float32)  # of the pulse that is being filled
+        self._start(0)
+
+    def _start(self, first_sample: int) -> None:
+        self._features.reset()
+        self._state.reset()
+        self._detector.reset()
+        self._filled = 0
+        self._first_sample = first_sample
+        self._next_sample = first_sample
+
+    def push(self, first_sample: int, block: NDArray[np.int16]) -> list[Detection]:
+        """Take (n,) samples that start at `first_sample` of the stream; return what they complete."""
+        if first_sample != self._next_sample:
+            self.gaps += self._next_sample > self._first_sample
+            self._start(first_sample)
+        self._next_sample += len(block)
+        detections: list[Detection] = []
+        for frame in self._features.push(block):
+            self._frames[0, self._filled] = frame
+            self._filled += 1
+            if self._filled == self.pulse:
+                self._filled = 0
+                detections.extend(self._run())
+        return detections
+
+    def finish(self) -> list[Detection]:
+        """The sound has ended: return what quiet after it completes, so that a word at its very end is not lost."""
+        return self.push(self._next_sample, np.zeros(TAIL, np.int16))
+
+    def _run(self) -> list[Detection]:
+        (posteriors,) = self._state.run(self._frames)  # (1, pulse, 1 + words)
+        heard = [self._detector.push(row) for row in posteriors[0, :, 1:]]
+        return [
+            replace(d, sample=self._first_sample + d.sample, end_sample=self._first_sample + d.end_sample)
+            for d in heard
+            if d is not None
+        ]

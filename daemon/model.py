@@ -1,0 +1,92 @@
+"""A wake-word model as the satellite sees it: a plan, and what the plan's metadata says of its words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pulse
+from daemon.features import MELS, FeatureMismatch, window_function_of
+
+T = TypeVar("T")
+
+WORD = re.compile(r"[^#+/\0]{1,64}")  # a word is a level of MQTT topics
+MAX_WORDS = 100
+MAX_FRAMES = 1000  # bound on smoothing and tolerance
+
+
+class ModelError(ValueError):
+    """A model file cannot be used; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class WakeModel:
+    """One network that tells several words from anything else."""
+
+    plan: pulse.Plan
+    path: Path
+    version: str
+    language: str | None
+    window_function: str  # of its features
+    words: tuple[str, ...]  # ids, in the order of the network's outputs after "none"
+    thresholds: Mapping[str, float]  # recommended, per word
+    smoothing: int  # frames over which its thresholds hold
+    tolerance: int  # frames around a word's end in which it says the word
+
+    @staticmethod
+    def load(path: Path) -> WakeModel:
+        """Read and check a `.plan`, and run its golden vector; `ModelError` says what is wrong with it."""
+        try:
+            plan = pulse.Plan.load(path)
+            return _interpret(plan, path)
+        except OSError as error:
+            raise ModelError(f"cannot read the model {path}: {error.strerror or error}") from error
+        except (pulse.PulseError, FeatureMismatch) as error:
+            raise ModelError(f"cannot use the model {path}: {error}") from error
+
+
+def _interpret(plan: pulse.Plan, path: Path) -> WakeModel:
+    metadata = plan.metadata
+    window_function = window_function_of(metadata)
+    words = tuple(map(str, _json(metadata, "words", list, path)))
+    if not 0 < len(words) <= MAX_WORDS or len(set(words)) < len(words) or not all(map(WORD.fullmatch, words)):
+        raise ModelError(f"cannot use the model {path}: it does not name 1 to {MAX_WORDS} different words")
+    thresholds = _thresholds(_json(metadata, "thresholds", dict, path), words, path)
+    detector = _json(metadata, "detector", dict, path)
+    smoothing, tolerance = (_frames(detector, key, path) for key in ("smoothing", "tolerance"))
+    shapes = [tuple(port.shape) for port in (*plan.inputs.values(), *plan.outputs.values())]
+    if shapes != [(1, plan.pulse, MELS), (1, plan.pulse, len(words) + 1)]:
+        raise ModelError(
+            f"cannot use the model {path}: it maps {shapes[0]} to {shapes[1:]}, where (1, {plan.pulse}, {MELS}) frames "
+            f"to (1, {plan.pulse}, {len(words) + 1}) posteriors were expected"
+        )
+    language, version = metadata.get("language"), metadata.get("version", "")
+    return WakeModel(plan, path, version, language, window_function, words, thresholds, smoothing, tolerance)
+
+
+def _json(metadata: Mapping[str, str], key: str, kind: type[T], path: Path) -> T:
+    try:
+        value = json.loads(metadata[key])
+    except (KeyError, ValueError):
+        raise ModelError(f"cannot use the model {path}: its {key!r} metadata is missing or not JSON") from None
+    if not isinstance(value, kind):
+        raise ModelError(f"cannot use the model {path}: its {key!r} metadata is no JSON {kind.__name__}")
+    return value
+
+
+def _thresholds(given: Mapping[str, object], words: tuple[str, ...], path: Path) -> dict[str, float]:
+    numbers = {word: value for word, value in given.items() if isinstance(value, float | int)}
+    if set(numbers) != set(words) or not all(0 < value <= 1 for value in numbers.values()):
+        raise ModelError(f"cannot use the model {path}: its thresholds do not give a number in (0, 1] for each word")
+    return {word: float(numbers[word]) for word in words}
+
+
+def _frames(detector: Mapping[str, object], key: str, path: Path) -> int:
+    value = detector.get(key)
+    if not isinstance(value, int) or not 0 < value <= MAX_FRAMES:
+        raise ModelError(f"cannot use the model {path}: its {key} of {value!r} is not 1 to {MAX_FRAMES} frames")
+    return value

@@ -1,0 +1,1 @@
+"""Network definitions, training, evaluation and the shipped models. Never imported on a satellite."""

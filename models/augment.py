@@ -1,0 +1,249 @@
+"""Training scenes: words, cut words and other speech in rooms and noise, heard through the satellite's front end.
+
+A scene is a stretch of running sound, never an isolated clip: what precedes a word is as varied as it is in a home.
+Scene `index` of a seed is always the same sound, whichever process makes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import oaconvolve, resample_poly
+
+from daemon.features import FFT, HOP, SAMPLE_RATE, WINDOW, LogMel
+from models.corpus import read_audio, read_manifest, select, to_float, to_int16
+from models.synthesize import CONFUSABLES, span, voices
+
+Audio = NDArray[np.float32]
+T = TypeVar("T")
+
+SCENE_FRAMES = 1180
+SCENE_SAMPLES = (SCENE_FRAMES - 1) * HOP + WINDOW
+TOLERANCE_FRAMES = 16  # frames to either side of the word's end that count as the word (delta t of 160 ms)
+IGNORED = -1  # target of frames that train nothing
+BLUR_FRAMES = 12  # frames after the target interval where the end is too uncertain to say "none"
+SETTLED_SHARE = 0.5  # of the word, from which on "none" is no longer demanded
+MARGIN_S = 0.1  # kept around the word
+SYNTHETIC_TAKES, CONFUSABLE_TAKES = 60, 9  # of each word and phrase
+
+WORD_SHARE, FRAGMENT_SHARE = 0.40, 0.15  # of the items in a scene; the rest is other speech
+SPEEDS = tuple(Fraction(n, d) for n, d in ((4, 5), (6, 7), (10, 11), (1, 1), (1, 1), (11, 10), (7, 6), (5, 4)))
+LEVEL_DB = -26.0  # of an item's root mean square before the scene's own gain
+ROOM_SHARE, NOISE_SHARE = 0.6, 0.85
+SNR_DB = (0.0, 30.0)
+GAIN_DB = (-26.0, 10.0)
+FLOOR_DB = (-95.0, -60.0)  # of the recording chain's own hiss
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Sound with the sample at which a word in it starts and ends."""
+
+    audio: Audio
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Material:
+    """All sound that scenes are made of."""
+
+    words: tuple[tuple[Clip, ...], ...]  # one tuple per word, in the order of the network's outputs after "none"
+    speech: tuple[Audio, ...]
+    noise: tuple[Audio, ...]
+    rooms: tuple[Audio, ...]
+
+
+def gather(folder: Path, words: tuple[str, ...], seed: int) -> Material:
+    """The train split of a corpus without share-alike recordings, in which other wake words count as speech, and
+    synthetic voices that say the words and what is nearly one of them."""
+    recordings = read_manifest(folder)
+    spoken = select(recordings, "train", {"wakeword", "speech", "speaker"}, shippable=True)
+    clips: list[list[Clip]] = [[] for _ in words]
+    speech = []
+    for recording in spoken:
+        audio = read_audio(recording)
+        if recording.label in words and recording.kind == "wakeword":
+            start, end = (round(s * SAMPLE_RATE) for s in (recording.start_s, recording.end_s))
+            clips[words.index(recording.label)].append(_trim(Clip(audio, start, end)))
+        else:
+            speech.append(audio)
+    rng = np.random.default_rng((seed, len(recordings)))
+    for word, takes in zip(words, clips, strict=True):
+        for take in voices(word.replace("_", " "), SYNTHETIC_TAKES, rng):
+            takes.append(_trim(Clip(to_float(take), *span(take))))
+        for phrase in CONFUSABLES.get(word, ()):
+            speech += [to_float(near) for near in voices(phrase, CONFUSABLE_TAKES, rng)]
+    noise = [read_audio(r) for r in select(recordings, "train", {"noise"}, shippable=True)]
+    rooms = [_direct(read_audio(r)) for r in select(recordings, "train", {"rir"}, shippable=True)]
+    return Material(tuple(map(tuple, clips)), tuple(speech), tuple(noise), tuple(rooms))
+
+
+def _trim(clip: Clip) -> Clip:
+    margin = round(MARGIN_S * SAMPLE_RATE)
+    first, last = max(0, clip.start - margin), min(len(clip.audio), clip.end + margin)
+    return Clip(clip.audio[first:last], clip.start - first, clip.end - first)
+
+
+def _direct(response: Audio) -> Audio:
+    """An impulse response that starts with its direct sound, at unit energy, so that no word end moves."""
+    response = response[int(np.argmax(np.abs(response))) :]
+    return response / np.sqrt(np.sum(response**2))
+
+
+class Scenes:
+    """Scene number `index` of a seed: (SCENE_FRAMES, MELS) float16 frames and (SCENE_FRAMES,) int8 targets."""
+
+    def __init__(self, material: Material, window_function: str, seed: int) -> None:
+        self.material = material
+        self.window_function = window_function
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float16], NDArray[np.int8]]:
+        rng = np.random.default_rng((self.seed, index))
+        sound, marks = self._speak(rng)
+        sound = self._surround(sound, rng)
+        frames = LogMel(self.window_function).push(to_int16(sound))
+        return frames.astype(np.float16), targets(marks)
+
+    def _speak(self, rng: np.random.Generator) -> tuple[Audio, list[tuple[int, int, int]]]:
+        """Dry speech and (class, first sample, end sample) of each word in it."""
+        sound = np.zeros(SCENE_SAMPLES, np.float32)
+        marks = []
+        position = int(rng.uniform(0, 0.5) * SAMPLE_RATE)
+        while position < SCENE_SAMPLES:
+            label, clip = self._item(rng)
+            clip = _voice(clip, rng)
+            room = SCENE_SAMPLES - position
+            sound[position : position + len(clip.audio)] += clip.audio[:room]
+            if label:
+                marks.append((label, position + clip.start, position + clip.end))
+            pause = rng.uniform(0, 0.15) if rng.random() < 0.5 else rng.uniform(0.15, 1.2)
+            position += len(clip.audio) + int(pause * SAMPLE_RATE)
+        return sound, marks
+
+    def _item(self, rng: np.random.Generator) -> tuple[int, Clip]:
+        kind = rng.random()
+        words = self.material.words
+        which = int(rng.integers(len(words)))
+        if kind < WORD_SHARE:
+            return which + 1, _pick(words[which], rng)
+        if kind < WORD_SHARE + FRAGMENT_SHARE:
+            return 0, self._fragment(rng)
+        speech = _pick(self.material.speech, rng)
+        length = int(rng.uniform(0.8, 4.0) * SAMPLE_RATE)
+        start = int(rng.integers(max(1, len(speech) - length)))
+        return 0, Clip(_fade(speech[start : start + length]), 0, 0)
+
+    def _fragment(self, rng: np.random.Generator) -> Clip:
+        """Part of a word, or parts of two different ones: what sounds like a word and is none."""
+        words = self.material.words
+        first, second = rng.choice(len(words), 2, replace=len(words) < 2)
+        head, tail = _pick(words[first], rng), _pick(words[second], rng)
+        head_cut = head.start + int(rng.uniform(0.3, 0.65) * (head.end - head.start))
+        tail_cut = tail.start + int(rng.uniform(0.4, 0.7) * (tail.end - tail.start))
+        start, end = _fade(head.audio[:head_cut]), _fade(tail.audio[tail_cut:])
+        parts = ([start], [end], [start, end], [start, start])[rng.integers(4 if len(words) > 1 else 2)]
+        return Clip(np.concatenate(parts), 0, 0)
+
+    def _surround(self, sound: Audio, rng: np.random.Generator) -> Audio:
+        """Put dry speech into a room, add noise, set the level."""
+        if rng.random() < ROOM_SHARE:
+            rooms = self.material.rooms
+            response = _pick(rooms, rng) if rooms and rng.random() < 0.5 else _simulated_room(rng)
+            sound = oaconvolve(sound, response)[:SCENE_SAMPLES].astype(np.float32)
+        level = 10 ** (LEVEL_DB / 20)
+        if rng.random() < NOISE_SHARE:
+            noise = self._noise(rng)
+            snr = 10 ** (-rng.uniform(*SNR_DB) / 20)
+            sound = sound + noise * (level * snr / (_rms(noise) + 1e-9))
+        sound = sound * 10 ** (rng.uniform(*GAIN_DB) / 20)
+        hiss = 10 ** (rng.uniform(*FLOOR_DB) / 20)
+        return sound + rng.standard_normal(SCENE_SAMPLES, np.float32) * np.float32(hiss)
+
+    def _noise(self, rng: np.random.Generator) -> Audio:
+        kind = rng.random()
+        if kind < 0.55 and self.material.noise:
+            return _fill(_pick(self.material.noise, rng), rng)
+        if kind < 0.8:
+            talkers = int(rng.integers(2, 7))
+            return np.sum([_fill(_level(_pick(self.material.speech, rng)), rng) for _ in range(talkers)], axis=0)
+        return _coloured(SCENE_SAMPLES, rng.uniform(0, 2), rng)
+
+
+def targets(marks: list[tuple[int, int, int]]) -> NDArray[np.int8]:
+    """Per frame: the class around the end of a word, 0 elsewhere, `IGNORED` where neither can be demanded."""
+    result = np.zeros(SCENE_FRAMES, np.int8)
+    for label, start, end in marks:
+        settled = (start + SETTLED_SHARE * (end - start) - WINDOW) / HOP
+        middle = (end - WINDOW) / HOP  # the frame whose last sample is the word's end
+        first, last = round(middle) - TOLERANCE_FRAMES, round(middle) + TOLERANCE_FRAMES
+        result[max(0, min(round(settled), first)) : max(0, last + 1 + BLUR_FRAMES)] = IGNORED
+        result[max(0, first) : max(0, last + 1)] = label
+    return result
+
+
+def _voice(clip: Clip, rng: np.random.Generator) -> Clip:
+    """Another speed, pitch and level."""
+    speed = SPEEDS[rng.integers(len(SPEEDS))]
+    audio = clip.audio
+    if speed != 1:
+        audio = resample_poly(audio, speed.denominator, speed.numerator).astype(np.float32)
+    gain = 10 ** (rng.uniform(-6, 6) / 20)
+    return Clip(_level(audio) * np.float32(gain), int(clip.start / speed), int(clip.end / speed))
+
+
+def _pick(items: tuple[T, ...], rng: np.random.Generator) -> T:
+    return items[int(rng.integers(len(items)))]
+
+
+def _rms(audio: Audio) -> float:
+    return float(np.sqrt(np.mean(audio**2)))
+
+
+def _level(audio: Audio) -> Audio:
+    """The same sound at LEVEL_DB, measured where it is not silent."""
+    power = audio**2
+    loud = power[power > power.max(initial=0) * 1e-4]
+    level = np.sqrt(loud.mean()) if len(loud) else 1.0
+    return audio * np.float32(10 ** (LEVEL_DB / 20) / level)
+
+
+def _fade(audio: Audio) -> Audio:
+    """Cut ends without a click."""
+    audio = audio.copy()
+    ramp = np.linspace(0, 1, min(160, len(audio) // 2), dtype=np.float32)
+    if len(ramp):
+        audio[: len(ramp)] *= ramp
+        audio[-len(ramp) :] *= ramp[::-1]
+    return audio
+
+
+def _fill(audio: Audio, rng: np.random.Generator) -> Audio:
+    """A stretch of SCENE_SAMPLES from a random point of a sound, repeated as needed."""
+    start = int(rng.integers(len(audio)))
+    return np.resize(np.roll(audio, -start) if len(audio) < SCENE_SAMPLES else audio[start:], SCENE_SAMPLES)
+
+
+def _coloured(length: int, slope: float, rng: np.random.Generator) -> Audio:
+    """Noise whose power falls as 1/f**slope."""
+    size = 1 << (length - 1).bit_length()
+    spectrum = np.fft.rfft(rng.standard_normal(size, np.float32))
+    spectrum /= np.maximum(np.arange(len(spectrum)), FFT / 16) ** (slope / 2)
+    return np.fft.irfft(spectrum)[:length].astype(np.float32)
+
+
+def _simulated_room(rng: np.random.Generator) -> Audio:
+    """Direct sound followed by noise that decays by 60 dB within 0.1 to 0.8 s."""
+    decay = rng.uniform(0.1, 0.8)
+    time = np.arange(int(decay * SAMPLE_RATE), dtype=np.float32) / SAMPLE_RATE
+    tail = rng.standard_normal(len(time), np.float32) * np.exp(-6.9 * time / decay)
+    tail[: int(rng.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0
+    tail *= np.float32(10 ** (rng.uniform(-12, 6) / 20) / np.sqrt(np.sum(tail**2)))
+    tail[0] = 1
+    return _direct(tail)

@@ -1,0 +1,102 @@
+"""Recordings with a manifest: what there is, who speaks, where the word ends, and what may go into a shipped model."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from daemon.features import SAMPLE_RATE
+
+MAX_SECONDS = 600
+FULL_SCALE = 32768.0
+
+
+class CorpusError(ValueError):
+    """The manifest or a recording in it cannot be used."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One row of the manifest."""
+
+    path: Path
+    kind: str  # wakeword, speech, speaker, noise, rir
+    split: str  # train or dev; no speaker is in both
+    source: str
+    label: str  # the word said, or the source's own label
+    speaker: str
+    duration_s: float
+    start_s: float  # where speech starts and ends, by energy; the whole recording where the manifest does not say
+    end_s: float
+    licence: str
+    note: str
+
+    @property
+    def share_alike(self) -> bool:
+        """Whether the licence may reach into whatever is trained on it."""
+        return "-SA" in self.licence.upper()
+
+
+def read_manifest(folder: Path) -> list[Recording]:
+    """All rows of `manifest.csv` in a folder; `CorpusError` names the row that cannot be used."""
+    path = folder / "manifest.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [_recording(folder, row, line) for line, row in enumerate(csv.DictReader(file), 2)]
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _recording(folder: Path, row: dict[str, str], line: int) -> Recording:
+    try:
+        duration = float(row["duration_s"])
+        return Recording(
+            path=folder / row["file"],
+            kind=row["kind"],
+            split=row["split"],
+            source=row["source"],
+            label=row["label"],
+            speaker=row["speaker"],
+            duration_s=duration,
+            start_s=float(row["speech_start_s"] or 0),
+            end_s=float(row["speech_end_s"] or duration),
+            licence=row["licence"],
+            note=row["note"],
+        )
+    except (KeyError, ValueError) as error:
+        raise CorpusError(f"{folder / 'manifest.csv'}:{line}: bad or missing {error}") from error
+
+
+def select(recordings: Iterable[Recording], split: str, kinds: set[str], *, shippable: bool) -> list[Recording]:
+    """The recordings of some kinds in one split, in manifest order; `shippable` leaves out share-alike ones."""
+    return [
+        r for r in recordings if r.split == split and r.kind in kinds and not (shippable and r.share_alike)
+    ]
+
+
+def read_audio(recording: Recording) -> NDArray[np.float32]:
+    """The whole recording, (samples,) float32 in +-1, 16 kHz mono."""
+    frames = MAX_SECONDS * SAMPLE_RATE
+    try:
+        audio, rate = soundfile.read(recording.path, frames=frames, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise CorpusError(f"cannot read {recording.path}: {error}") from error
+    if rate != SAMPLE_RATE:
+        raise CorpusError(f"{recording.path} has {rate} samples per second; the corpus is {SAMPLE_RATE} throughout")
+    return np.ascontiguousarray(audio.mean(axis=1))
+
+
+def to_int16(audio: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Sound in +-1 as the samples a sound card would hand over; what is beyond is clipped."""
+    return np.clip(np.rint(audio * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+
+def to_float(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """The samples of a sound card as sound in +-1."""
+    return samples.astype(np.float32) / np.float32(FULL_SCALE)

@@ -1,0 +1,85 @@
+"""A trained network becomes an ONNX file that says what it needs, and a plan that is proven to do the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+import pulse
+from daemon.features import MELS, METADATA_KEY, describe
+from models.augment import TOLERANCE_FRAMES
+from models.evaluate import SMOOTHING
+from models.train import Settings
+from models.wakeword import RECEPTIVE_FIELD, WakeWord
+
+AGREEMENT = 1e-4  # largest difference of posteriors between PyTorch and the plan
+PROOF_FRAMES = RECEPTIVE_FIELD + 401
+PULSE = 8  # frames: 80 ms
+
+
+class ExportError(RuntimeError):
+    """The exported network is not the trained one."""
+
+
+class _Posteriors(nn.Module):
+    def __init__(self, network: WakeWord) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.network(features).softmax(-1)
+
+
+def export(network: WakeWord, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write `path` (.onnx: frames (1, S, MELS) to posteriors (1, S - delay, classes)) and the .plan beside it."""
+    module = _Posteriors(network).eval()
+    frames = torch.from_numpy(np.random.default_rng(0).normal(8, 4, (1, PROOF_FRAMES, MELS)).astype(np.float32))
+    program = torch.onnx.export(
+        module,
+        (frames,),
+        input_names=["features"],
+        output_names=["posteriors"],
+        dynamic_shapes={"features": {1: torch.export.Dim("time", min=RECEPTIVE_FIELD)}},
+        dynamo=True,
+        verbose=False,
+    )
+    model = program.model_proto
+    for node in model.graph.node:  # where in whose source a node came from is no business of a satellite
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.save(model, path)
+    plan = pulse.compile(path, pulse=PULSE)
+    plan.save(path.with_suffix(".plan"))
+    with torch.inference_mode():
+        expected = module(frames).numpy()
+    prove(pulse.Plan.load(path.with_suffix(".plan")), frames.numpy(), expected)
+
+
+def metadata(settings: Settings, thresholds: Mapping[str, float], version: str) -> dict[str, str]:
+    """What a satellite must know of a network to use it."""
+    return {
+        METADATA_KEY: json.dumps(describe(settings.window_function)),
+        "words": json.dumps(settings.words),
+        "thresholds": json.dumps(dict(thresholds)),
+        "detector": json.dumps({"smoothing": SMOOTHING, "tolerance": TOLERANCE_FRAMES}),
+        "language": "en",
+        "version": version,
+    }
+
+
+def prove(plan: pulse.Plan, frames: np.ndarray, expected: np.ndarray) -> None:
+    """`ExportError` unless the plan, pulse by pulse over (1, n, MELS) frames, gives the expected posteriors."""
+    state = pulse.State(plan)
+    count = frames.shape[1] // plan.pulse * plan.pulse
+    pulses = [state.run(frames[:, at : at + plan.pulse])[0].copy() for at in range(0, count, plan.pulse)]
+    streamed = np.concatenate(pulses, axis=1)[:, plan.delay[0] :]
+    difference = float(np.abs(streamed - expected[:, : streamed.shape[1]]).max())
+    if not difference <= AGREEMENT:
+        raise ExportError(f"the plan's posteriors differ from the network's by {difference:.2g}")

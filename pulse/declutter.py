@@ -1,0 +1,270 @@
+"""`declutter`: rules that make the graph smaller and plainer, before anything is said about time.
+
+Each rule states its algebra. What leaves here uses few ops: no constants to compute, no normalisation, no splits,
+no general matrix products with flags, and pads only where no convolution could take them in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pulse.graph import Array, Graph, Node
+from pulse.infer import axis_of, cuts, infer, pads
+from pulse.rewrite import Explain, Patch, Rule, Site, rewrite
+from pulse.window import window
+
+# ops that a rule below always removes, so that the later stages have no row for them
+REMOVED = ("BatchNormalization", "Cast", "Dropout", "Gelu", "Gemm", "Identity", "Split", "Sum")
+
+
+def declutter(graph: Graph, explain: Explain | None = None) -> Graph:
+    """The same function of the stream in fewer nodes; `explain` is told what every rule replaced."""
+    return rewrite(graph, RULES, infer, explain).check("declutter")
+
+
+def known_values(site: Site) -> Patch | None:
+    """f(constants) = constant"""
+    values = {name: site.graph.facts[name].value for name in site.node.outputs if name}
+    constants = {name: value for name, value in values.items() if value is not None}
+    if len(constants) < len(values):
+        return None
+    return Patch(f"{site.node} is known", (site.node,), constants=constants)
+
+
+def nothing_done(site: Site) -> Patch | None:
+    """f(x) = x"""
+    if not _does_nothing(site):
+        return None
+    return Patch(f"{site.node} does nothing", (site.node,), alias={site.node.outputs[0]: site.node.inputs[0]})
+
+
+def _does_nothing(site: Site) -> bool:
+    node = site.node
+    before, after = site.graph.facts[node.inputs[0]].shape, site.graph.facts[node.outputs[0]].shape
+    match node.op:
+        case "Identity" | "Dropout" | "Cast":
+            return True
+        case "Pad" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
+            return before == after
+        case "Slice":
+            return before == after and all(step == 1 for _, _, step in cuts(node, site.given).values())
+        case "Transpose":
+            return node.integers("perm", ()) == tuple(range(len(before)))
+    return False
+
+
+def split_to_slices(site: Site) -> Patch | None:
+    """split(x) = x[0:a], x[a:b], ..."""
+    node = site.node
+    if node.op != "Split":
+        return None
+    facts = [site.graph.facts[name] for name in node.outputs]
+    axis = axis_of(node, node.integer("axis", 0), len(facts[0].shape))
+    add, constants = [], {f"{node.outputs[0]}.axis": np.array([axis])}
+    start = 0
+    for output, item in zip(node.outputs, facts, strict=True):
+        length = item.shape[axis]
+        assert isinstance(length, int)  # infer refuses to split time
+        end = start + length
+        constants |= {f"{output}.start": np.array([start]), f"{output}.end": np.array([end])}
+        reads = (node.inputs[0], f"{output}.start", f"{output}.end", f"{node.outputs[0]}.axis")
+        add.append(Node("Slice", f"{node.name}[{start}:{end}]", reads, (output,)))
+        start = end
+    return Patch(f"{node} becomes slices", (node,), tuple(add), constants)
+
+
+def chain_to_pairs(site: Site) -> Patch | None:
+    """f(a, b, c) = f(f(a, b), c), f(a) = a"""
+    node = site.node
+    if node.op not in ("Sum", "Max", "Min") or (len(node.inputs) == 2 and node.op != "Sum"):
+        return None
+    if len(node.inputs) == 1:
+        return Patch(f"{node} does nothing", (node,), alias={node.outputs[0]: node.inputs[0]})
+    op = "Add" if node.op == "Sum" else node.op
+    add, last = [], node.inputs[0]
+    for index, name in enumerate(node.inputs[1:], 1):
+        output = node.outputs[0] if index == len(node.inputs) - 1 else f"{node.outputs[0]}.{index}"
+        add.append(Node(op, f"{node.name}.{index}", (last, name), (output,)))
+        last = output
+    return Patch(f"{node} becomes pairs", (node,), tuple(add))
+
+
+def normalisation_to_scale(site: Site) -> Patch | None:
+    """(x - mean) / sqrt(var + eps) * gamma + beta = x * scale + offset"""
+    node = site.node
+    if node.op != "BatchNormalization":
+        return None
+    gamma, beta, mean, variance = (np.asarray(site.constant(index), np.float64) for index in range(1, 5))
+    scale = gamma / np.sqrt(variance + node.number("epsilon", 1e-5))
+    return _scale_and_offset(site, scale, beta - mean * scale)
+
+
+def _scale_and_offset(site: Site, scale: Array, offset: Array) -> Patch:
+    node, output = site.node, site.node.outputs[0]
+    shape = (-1, *[1] * (len(site.graph.facts[output].shape) - 2))
+    constants = {
+        f"{output}.scale": scale.reshape(shape).astype(np.float32),
+        f"{output}.offset": offset.reshape(shape).astype(np.float32),
+    }
+    scaled = Node("Mul", f"{node.name}.scale", (node.inputs[0], f"{output}.scale"), (f"{output}.scaled",))
+    moved = Node("Add", f"{node.name}.offset", (f"{output}.scaled", f"{output}.offset"), (output,))
+    return Patch(f"{node} becomes scale and offset", (node,), (scaled, moved), constants)
+
+
+def gemm_to_product(site: Site) -> Patch | None:
+    """gemm(x, w, c) = x @ (alpha * w) + beta * c"""
+    node, w, c = site.node, site.constant(1), site.constant(2)
+    if node.op != "Gemm" or w is None:
+        return None
+    output = node.outputs[0]
+    w = node.number("alpha", 1.0) * (w.T if node.integer("transB", 0) else w)
+    constants = {f"{output}.w": np.ascontiguousarray(w, np.float32)}
+    if c is None:
+        add = (Node("MatMul", node.name, (node.inputs[0], f"{output}.w"), (output,)),)
+        return Patch(f"{node} becomes a product", (node,), add, constants)
+    constants[f"{output}.c"] = np.asarray(node.number("beta", 1.0) * c, np.float32)
+    times = Node("MatMul", node.name, (node.inputs[0], f"{output}.w"), (f"{output}.xw",))
+    plus = Node("Add", f"{node.name}.c", (f"{output}.xw", f"{output}.c"), (output,))
+    return Patch(f"{node} becomes a product and a sum", (node,), (times, plus), constants)
+
+
+def gelu_to_erf(site: Site) -> Patch | None:
+    """gelu(x) = x * (0.5 * (1 + erf(x * sqrt(0.5))))"""
+    node = site.node
+    if node.op != "Gelu":
+        return None
+    x, y = node.inputs[0], node.outputs[0]
+    constants = {f"{y}.{key}": np.asarray(value, np.float32) for key, value in _GELU.items()}
+    chain = [
+        ("Mul", (x, f"{y}.root"), f"{y}.1"),
+        ("Erf", (f"{y}.1",), f"{y}.2"),
+        ("Add", (f"{y}.2", f"{y}.one"), f"{y}.3"),
+    ]
+    chain += [("Mul", (f"{y}.3", f"{y}.half"), f"{y}.4"), ("Mul", (x, f"{y}.4"), y)]
+    add = tuple(Node(op, f"{node.name}.{index}", reads, (out,)) for index, (op, reads, out) in enumerate(chain))
+    return Patch(f"{node} becomes erf", (node,), add, constants)
+
+
+_GELU = {"root": 0.5**0.5, "one": 1.0, "half": 0.5}
+
+
+def difference_to_sum(site: Site) -> Patch | None:
+    """x - c = x + -c, x / c = x * (1 / c)"""
+    node, c = site.node, site.constant(1)
+    if node.op not in ("Sub", "Div") or c is None or (node.op == "Div" and not np.all(c)):
+        return None
+    name = f"{node.outputs[0]}.c"
+    inverse = -c if node.op == "Sub" else (1 / c.astype(np.float64)).astype(np.float32)
+    op = "Add" if node.op == "Sub" else "Mul"
+    add = Node(op, node.name, (node.inputs[0], name), node.outputs)
+    return Patch(f"{node} becomes {op}", (node,), (add,), {name: inverse})
+
+
+def pad_into_conv(site: Site) -> Patch | None:
+    """conv(pad(x)) = conv(x) with more pads"""
+    node = site.node
+    pad = site.producer(node.inputs[0], "Pad") if node.op == "Conv" else None
+    if pad is None or len(site.graph.facts[node.inputs[0]].shape) != 3:
+        return None
+    given = [site.graph.facts[name] if name else None for name in pad.inputs]
+    before, after = pads(pad, given)
+    value = given[2].value if len(given) > 2 and given[2] is not None else np.zeros(1)
+    if any(before[:2] + after[:2]) or value is None or np.any(value):
+        return None
+    inside = window(node, site.graph.facts[node.inputs[1]].sizes[2:])
+    padded = (inside.before + before[2], inside.after + after[2])
+    attributes = {**node.attributes, "pads": padded, "auto_pad": "NOTSET"}
+    conv = Node("Conv", node.name, (pad.inputs[0], *node.inputs[1:]), node.outputs, attributes)
+    return Patch(f"{pad} goes into {node}", (node,), (conv,))
+
+
+def scale_after_conv(site: Site) -> Patch | None:
+    """(w * x + b) * c = (c w) * x + c b, (w * x + b) + c = w * x + (b + c), with c one number per channel"""
+    node = site.node
+    for stream, other in ((0, 1), (1, 0)) if node.op in ("Mul", "Add") else ():
+        conv = site.sole(node.inputs[stream], "Conv")
+        c = _per_channel(site, other, node.outputs[0])
+        if conv is None or c is None:
+            continue
+        w, b = _weights(site, conv)
+        b = b * c if node.op == "Mul" else b + c
+        w = w * c.reshape(-1, 1, 1) if node.op == "Mul" else w
+        return _reweighted(f"{node} goes into {conv}", (conv, node), conv.inputs[0], (w, b))
+    return None
+
+
+def scale_before_conv(site: Site) -> Patch | None:
+    """w * (x c) + b = (w c) * x + b, w * (x + c) + b = w * x + (b + sum(w c)), where no zeros are padded in between"""
+    conv = site.node
+    scale = site.sole(conv.inputs[0], "Mul", "Add") if conv.op == "Conv" else None
+    if scale is None or conv.integer("group", 1) != 1:
+        return None
+    slide = window(conv, site.graph.facts[conv.inputs[1]].sizes[2:])
+    if scale.op == "Add" and slide.before + slide.after:
+        return None
+    at = site.beside(scale)
+    for stream, other in ((0, 1), (1, 0)):
+        c = _per_channel(at, other, scale.outputs[0])
+        if c is None or at.constant(stream) is not None:
+            continue
+        w, b = _weights(site, conv)
+        b = b + (w.sum(axis=2) @ c if scale.op == "Add" else 0)
+        w = w * c.reshape(1, -1, 1) if scale.op == "Mul" else w
+        return _reweighted(f"{scale} goes into {conv}", (scale, conv), scale.inputs[stream], (w, b))
+    return None
+
+
+def _per_channel(site: Site, index: int, output: str) -> Array | None:
+    """The constant input `index` as one number per channel of the value `output`, if it is that."""
+    value, shape = site.constant(index), site.graph.facts[output].shape
+    if value is None or len(shape) != 3 or value.ndim > 3 or not isinstance(shape[1], int):
+        return None
+    full = value.reshape((1,) * (3 - value.ndim) + value.shape)
+    if full.shape not in ((1, 1, 1), (1, shape[1], 1)):
+        return None
+    return np.broadcast_to(full.reshape(-1), shape[1]).astype(np.float64)
+
+
+def _weights(site: Site, conv: Node) -> tuple[Array, Array]:
+    w = np.asarray(site.graph.facts[conv.inputs[1]].value, np.float64)
+    if len(conv.inputs) > 2 and conv.inputs[2]:
+        return w, np.asarray(site.graph.facts[conv.inputs[2]].value, np.float64)
+    return w, np.zeros(len(w))
+
+
+def _reweighted(why: str, pair: tuple[Node, Node], x: str, weights: tuple[Array, Array]) -> Patch:
+    """One convolution in place of a pair of nodes."""
+    conv = next(node for node in pair if node.op == "Conv")
+    output = pair[1].outputs[0]
+    names = (f"{output}.w", f"{output}.b")
+    constants = {name: value.astype(np.float32) for name, value in zip(names, weights, strict=True)}
+    return Patch(why, pair, (Node("Conv", conv.name, (x, *names), (output,), conv.attributes),), constants)
+
+
+def transpose_twice(site: Site) -> Patch | None:
+    """transpose(transpose(x, p), q) = transpose(x, p[q])"""
+    node = site.node
+    first = site.producer(node.inputs[0], "Transpose") if node.op == "Transpose" else None
+    if first is None:
+        return None
+    back = tuple(reversed(range(len(site.graph.facts[node.outputs[0]].shape))))
+    p, q = first.integers("perm", back), node.integers("perm", back)
+    attributes = {"perm": tuple(p[axis] for axis in q)}
+    joined = Node("Transpose", node.name, first.inputs, node.outputs, attributes)
+    return Patch(f"{first} goes into {node}", (node,), (joined,))
+
+
+RULES: tuple[Rule, ...] = (
+    known_values,
+    nothing_done,
+    split_to_slices,
+    chain_to_pairs,
+    normalisation_to_scale,
+    gelu_to_erf,
+    gemm_to_product,
+    difference_to_sum,
+    pad_into_conv,
+    scale_after_conv,
+    scale_before_conv,
+    transpose_twice,
+)

@@ -1,0 +1,164 @@
+"""What a node computes when its inputs are known: weights that were left unfolded, and the arithmetic of shapes.
+
+Shape arithmetic may contain the stream symbol: such arrays hold `Dim` objects, and numpy's operators reach the
+operators of `Dim`. The result is `None` where it is not known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from pulse.dim import DimError
+from pulse.errors import GraphError
+from pulse.graph import MAX_ELEMENTS, Array, Fact, Node
+
+_NUMPY = {1: "float32", 6: "int32", 7: "int64", 9: "bool"}  # by the codes of ONNX
+
+Evaluation = Callable[[Node, list[Array]], list[Array]]
+
+
+def evaluate(node: Node, given: list[Fact | None]) -> list[Array] | None:
+    """The known outputs of `node`, or `None`."""
+    if node.op == "Shape" and given[0] is not None:
+        return [_shape(node, given[0])]
+    if node.op not in EVALUATIONS:
+        return None
+    values = [fact.value if fact is not None else None for fact in given]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known:
+        return None
+    if node.op in _BROADCASTING and math.prod(_broadcast(node, known)) > MAX_ELEMENTS:
+        raise GraphError(f"{node} makes a constant of more than {MAX_ELEMENTS} elements")
+    try:
+        with np.errstate(all="ignore"):  # what the square root of -1 is, the model's author has to know
+            return [_plain(value) for value in EVALUATIONS[node.op](node, known)]
+    except (DimError, TypeError):
+        return None  # arithmetic on the stream length beyond what `Dim` can say: not known
+    except (ValueError, IndexError, OverflowError) as error:
+        raise GraphError(f"{node} cannot be computed: {error}") from error
+
+
+def _broadcast(node: Node, values: list[Array]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(*(value.shape for value in values))
+    except ValueError as error:
+        raise GraphError(f"{node} combines constants whose shapes do not fit") from error
+
+
+def _plain(value: Array) -> Array:
+    """Integers that turned out not to depend on the stream are ordinary integers again."""
+    if value.dtype == object and all(isinstance(number, int | np.integer) for number in value.flat):
+        return value.astype(np.int64)
+    return value
+
+
+def _shape(node: Node, of: Fact) -> Array:
+    lengths = of.shape[node.integer("start", 0) : node.integer("end", len(of.shape))]
+    value = np.empty(len(lengths), object)
+    value[:] = lengths
+    return _plain(value)
+
+
+def elementwise(function: Callable[..., Array]) -> Evaluation:
+    """The evaluation of an op that treats all elements alike."""
+    return lambda node, values: [np.asarray(function(*values))]
+
+
+def _divide(a: Array, b: Array) -> Array:
+    if a.dtype.kind == "f":
+        return np.asarray(a / b)
+    if a.dtype == object or b.dtype == object:
+        return np.asarray(a // b, object)
+    return np.asarray(np.trunc(a / b), a.dtype)
+
+
+def _cast(node: Node, values: list[Array]) -> list[Array]:
+    if values[0].dtype == object:
+        return values
+    code = node.integer("to", 0)
+    if code not in _NUMPY:
+        raise GraphError(f"{node} casts to a type that is not supported; export the model in float32")
+    return [values[0].astype(_NUMPY[code])]
+
+
+def _gather(node: Node, values: list[Array]) -> list[Array]:
+    return [np.asarray(np.take(values[0], values[1].astype(np.int64), axis=node.integer("axis", 0)), values[0].dtype)]
+
+
+def _constant_of_shape(node: Node, values: list[Array]) -> list[Array]:
+    sizes = tuple(int(size) for size in values[0])
+    if math.prod(sizes) > MAX_ELEMENTS or min(sizes, default=0) < 0:
+        raise GraphError(f"{node} makes a constant of more than {MAX_ELEMENTS} elements")
+    value = node.attributes.get("value", np.zeros(1, np.float32))
+    assert isinstance(value, np.ndarray)
+    return [np.full(sizes, value.reshape(-1)[0], value.dtype)]
+
+
+def _unsqueeze(node: Node, values: list[Array]) -> list[Array]:
+    return [np.expand_dims(values[0], tuple(int(axis) for axis in values[1].reshape(-1)))]
+
+
+def _squeeze(node: Node, values: list[Array]) -> list[Array]:
+    return [np.squeeze(values[0], tuple(int(axis) for axis in values[1]) if len(values) > 1 else None)]
+
+
+def _slice(node: Node, values: list[Array]) -> list[Array]:
+    starts, ends = values[1], values[2]
+    axes = values[3] if len(values) > 3 else np.arange(len(starts))
+    steps = values[4] if len(values) > 4 else np.ones(len(starts), np.int64)
+    cut = [slice(None)] * values[0].ndim
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        beyond = step < 0 and int(end) < -values[0].shape[axis]  # "to the front", which Python spells None
+        cut[axis] = slice(int(start), None if beyond else int(end), int(step))
+    return [values[0][tuple(cut)]]
+
+
+def _reshape(node: Node, values: list[Array]) -> list[Array]:
+    shape = [int(size) for size in values[1]]
+    kept = [values[0].shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
+    return [values[0].reshape(kept)]
+
+
+def _transpose(node: Node, values: list[Array]) -> list[Array]:
+    axes = node.integers("perm", tuple(reversed(range(values[0].ndim))))
+    return [np.ascontiguousarray(np.transpose(values[0], axes))]
+
+
+def _concat(node: Node, values: list[Array]) -> list[Array]:
+    return [np.concatenate(values, node.integer("axis", 0))]
+
+
+_BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min")
+
+EVALUATIONS: Mapping[str, Evaluation] = {
+    "Abs": elementwise(np.abs),
+    "Add": elementwise(np.add),
+    "Cast": _cast,
+    "Ceil": elementwise(np.ceil),
+    "Concat": _concat,
+    "ConstantOfShape": _constant_of_shape,
+    "Cos": elementwise(np.cos),
+    "Div": elementwise(_divide),
+    "Exp": elementwise(np.exp),
+    "Floor": elementwise(np.floor),
+    "Gather": _gather,
+    "Identity": lambda node, values: values,
+    "Log": elementwise(np.log),
+    "Max": elementwise(lambda *values: np.asarray(np.maximum.reduce(np.broadcast_arrays(*values)))),
+    "Min": elementwise(lambda *values: np.asarray(np.minimum.reduce(np.broadcast_arrays(*values)))),
+    "Mul": elementwise(np.multiply),
+    "Neg": elementwise(np.negative),
+    "Pow": elementwise(np.power),
+    "Reciprocal": elementwise(np.reciprocal),
+    "Reshape": _reshape,
+    "Sin": elementwise(np.sin),
+    "Slice": _slice,
+    "Sqrt": elementwise(np.sqrt),
+    "Squeeze": _squeeze,
+    "Sub": elementwise(np.subtract),
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}

@@ -1,0 +1,174 @@
+"""The JSON header of a plan file: plan to text, text to checked fields.
+
+A checksum proves that a file is whole, not that it is honest: everything read is checked as if a stranger wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pulse.errors import PlanError
+from pulse.reference import KERNELS
+from pulse.step import ROOMS, Parameter, Program, Slot, Step, View, room_size
+
+MAX_NUMBERS = 16 << 20  # float32 numbers in one room
+MAX_STEPS = 40_000
+MAX_PULSE = 4096
+MAX_VIEW_RANK = 10  # a grouped convolution views its taps with two axes more than its value has
+MAX_STREAM = 1 << 31  # items: delays, strides and the receptive field
+
+Json = Any  # what `json.loads` returns: typed by the checks below
+
+
+class Headed(Program, Protocol):
+    """What of a plan goes into the header."""
+
+    @property
+    def pulse(self) -> int:
+        """Items per pulse."""
+
+    @property
+    def delay(self) -> tuple[int, ...]:
+        """Items of each output."""
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Input items per item of each output."""
+
+    @property
+    def receptive_field(self) -> int:
+        """Input items that reach one output item."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the model file carried."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The fields of a plan that are not numbers, and how many numbers each array in the file has."""
+
+    fields: dict[str, Json]
+    sizes: list[int]
+
+
+def encoded(plan: Headed, sizes: list[int]) -> bytes:
+    """The header of `plan`; the same plan gives the same bytes."""
+    content = {
+        "pulse": plan.pulse,
+        "delay": plan.delay,
+        "stride": plan.stride,
+        "receptive_field": plan.receptive_field,
+        "inputs": [[name, _view(view)] for name, view in plan.inputs.items()],
+        "outputs": [[name, _view(view)] for name, view in plan.outputs.items()],
+        "slots": [[slot.room, slot.offset, slot.size, slot.initial] for slot in plan.slots],
+        "steps": [_step(step) for step in plan.steps],
+        "metadata": plan.metadata,
+        "sizes": sizes,
+    }
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _view(view: View | None) -> list[object] | None:
+    return None if view is None else [view.slot, view.offset, view.shape, view.strides]
+
+
+def _step(step: Step) -> list[object]:
+    writes, reads = ([_view(view) for view in views] for views in (step.writes, step.reads))
+    return [step.kernel, step.node, writes, reads, step.parameters]
+
+
+def decoded(text: bytes) -> Header:
+    """The fields that `text` holds; `PlanError` if they are not what `encoded` writes."""
+    try:
+        content = json.loads(text)
+        fields: dict[str, Json] = {
+            "pulse": _number(content["pulse"], 1, MAX_PULSE),
+            "delay": _numbers(content["delay"], 0, MAX_STREAM),
+            "stride": _numbers(content["stride"], 1, MAX_STREAM),
+            "receptive_field": _number(content["receptive_field"], 1, MAX_STREAM),
+            "inputs": {_text(name): _read_view(view) for name, view in content["inputs"]},
+            "outputs": {_text(name): _read_view(view) for name, view in content["outputs"]},
+            "slots": tuple(_read_slot(slot) for slot in content["slots"]),
+            "steps": tuple(_read_step(step) for step in content["steps"]),
+            "metadata": {_text(key): _text(value) for key, value in content["metadata"].items()},
+        }
+        sizes = list(_numbers(content["sizes"], 0, MAX_NUMBERS))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise PlanError("the header of the plan cannot be read; build it again") from error
+    outputs = len(fields["outputs"])
+    if not sizes or not fields["inputs"] or {outputs, len(fields["delay"]), len(fields["stride"])} != {outputs}:
+        raise PlanError("the header of the plan contradicts itself; build it again")
+    return Header(fields, sizes)
+
+
+def _number(value: Json, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{value!r} is not a number from {least} to {most}")
+    return value
+
+
+def _numbers(values: Json, least: int, most: int) -> tuple[int, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r} is not a list")
+    return tuple(_number(value, least, most) for value in values)
+
+
+def _text(value: Json) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _read_slot(item: Json) -> Slot:
+    room, offset, size, initial = item
+    if room not in ROOMS or not isinstance(initial, int | float):
+        raise ValueError(f"{item!r} is not a slot")
+    return Slot(room, _number(offset, 0, MAX_NUMBERS), _number(size, 0, MAX_NUMBERS), float(initial))
+
+
+def _read_view(item: Json) -> View:
+    slot, offset, shape, strides = item
+    view = View(
+        _number(slot, 0, MAX_NUMBERS),
+        _number(offset, 0, MAX_NUMBERS),
+        _numbers(shape, 1, MAX_NUMBERS),
+        _numbers(strides, -MAX_NUMBERS, MAX_NUMBERS),
+    )
+    if len(view.shape) > MAX_VIEW_RANK or len(view.shape) != len(view.strides):
+        raise ValueError(f"{item!r} is not a view")
+    return view
+
+
+def _read_step(item: Json) -> Step:
+    kernel, node, writes, reads, parameters = item
+    if kernel not in KERNELS:
+        raise ValueError(f"the kernel {kernel!r} is not known")
+    written, read = (tuple(None if view is None else _read_view(view) for view in views) for views in (writes, reads))
+    return Step(kernel, _text(node), written, read, {key: _parameter(value) for key, value in parameters.items()})
+
+
+def _parameter(value: Json) -> Parameter:
+    if isinstance(value, list):
+        return _numbers(value, -MAX_STREAM, MAX_STREAM)
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"{value!r} is not a parameter")
+    return value
+
+
+def checked(program: Program, weights: int) -> None:
+    """`PlanError` unless every view lies in its slot, every slot in its room, and weights are never written."""
+    slots = program.slots
+    rooms = [room_size(slots, room) for room in ROOMS]
+    if max(rooms) > MAX_NUMBERS or room_size(slots, "weights") > weights or len(program.steps) > MAX_STEPS:
+        raise PlanError("the plan needs more memory than it may; build it again")
+    written = [view for step in program.steps for view in step.writes if view] + [*program.inputs.values()]
+    read = [view for step in program.steps for view in step.reads if view] + [*program.outputs.values()]
+    for view in written + read:
+        if view.slot >= len(slots) or view.extent[0] < 0 or view.extent[1] >= slots[view.slot].size:
+            raise PlanError("a step of the plan reaches beyond its memory; build it again")
+    if any(slots[view.slot].room == "weights" for view in written):
+        raise PlanError("a step of the plan writes to the weights; build it again")

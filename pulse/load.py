@@ -1,0 +1,312 @@
+"""`load`: an ONNX file to a `Graph`. The only module that touches the `onnx` package.
+
+A model file is input from a stranger: its size, counts and shapes are bounded before anything is built from them, and
+what is not in the table below is refused by name. Old spellings (attributes that became inputs) are rewritten here,
+so that the later stages know one form only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from pulse.dim import STREAM, Length
+from pulse.errors import LoadError, UnsupportedOp
+from pulse.graph import MAX_ELEMENTS, MAX_RANK, Array, Attribute, Fact, Graph, Node, fact, ordered
+from pulse.unwanted import what_it_is
+
+MAX_FILE = 16 << 20  # bytes
+MAX_NODES = 4000
+MAX_METADATA = 1 << 20  # characters, all entries together
+OLDEST_OPSET = 9
+NEWEST_OPSET = onnx.defs.onnx_opset_version()
+
+DTYPES = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.INT32: "int32",
+    onnx.TensorProto.BOOL: "bool",
+}
+
+_WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
+_REDUCE = ("axes", "keepdims", "noop_with_empty_axes")
+# op -> the attributes that are understood
+OPS: Mapping[str, tuple[str, ...]] = {
+    "Abs": (),
+    "Add": (),
+    "AveragePool": (*_WINDOW, "ceil_mode", "count_include_pad"),
+    "BatchNormalization": ("epsilon", "momentum", "spatial", "training_mode"),
+    "Cast": ("to", "saturate"),
+    "Ceil": (),
+    "Clip": ("min", "max"),
+    "Concat": ("axis",),
+    "Constant": ("value", "value_int", "value_ints", "value_float", "value_floats"),
+    "ConstantOfShape": ("value",),
+    "Conv": (*_WINDOW, "group"),
+    "Cos": (),
+    "Div": (),
+    "Dropout": ("ratio", "seed", "training_mode"),
+    "Elu": ("alpha",),
+    "Erf": (),
+    "Exp": (),
+    "Flatten": ("axis",),
+    "Floor": (),
+    "Gather": ("axis",),
+    "Gelu": ("approximate",),
+    "Gemm": ("alpha", "beta", "transA", "transB"),
+    "HardSigmoid": ("alpha", "beta"),
+    "HardSwish": (),
+    "Identity": (),
+    "LeakyRelu": ("alpha",),
+    "Log": (),
+    "LogSoftmax": ("axis",),
+    "MatMul": (),
+    "Max": (),
+    "MaxPool": (*_WINDOW, "ceil_mode", "storage_order"),
+    "Min": (),
+    "Mul": (),
+    "Neg": (),
+    "Pad": ("mode", "pads", "value"),
+    "Pow": (),
+    "Reciprocal": (),
+    "ReduceMax": _REDUCE,
+    "ReduceMean": _REDUCE,
+    "ReduceMin": _REDUCE,
+    "ReduceSum": _REDUCE,
+    "Relu": (),
+    "Reshape": ("allowzero", "shape"),
+    "Shape": ("start", "end"),
+    "Sigmoid": (),
+    "Sin": (),
+    "Slice": ("axes", "ends", "starts"),
+    "Softmax": ("axis",),
+    "Softplus": (),
+    "Softsign": (),
+    "Split": ("axis", "num_outputs", "split"),
+    "Sqrt": (),
+    "Squeeze": ("axes",),
+    "Sub": (),
+    "Sum": (),
+    "Tanh": (),
+    "Transpose": ("perm",),
+    "Unsqueeze": ("axes",),
+}
+
+# op -> attributes of older opsets, and the input each has become
+MOVED: Mapping[str, Mapping[str, int]] = {
+    "Clip": {"min": 1, "max": 2},
+    "Pad": {"pads": 1, "value": 2},
+    "ReduceMax": {"axes": 1},
+    "ReduceMean": {"axes": 1},
+    "ReduceMin": {"axes": 1},
+    "ReduceSum": {"axes": 1},
+    "Reshape": {"shape": 1},
+    "Slice": {"starts": 1, "ends": 2, "axes": 3},
+    "Split": {"split": 1},
+    "Squeeze": {"axes": 1},
+    "Unsqueeze": {"axes": 1},
+}
+
+
+def load(path: str | Path) -> Graph:
+    """The graph of the ONNX file at `path`; `LoadError` if the file is not one that can be taken."""
+    path = Path(path)
+    model = _parse(path)
+    opset = _opset(model, path)
+    proto = model.graph
+    if len(proto.node) > MAX_NODES:
+        raise LoadError(f"load: {path.name} has {len(proto.node)} nodes, more than {MAX_NODES}")
+    if model.functions or proto.sparse_initializer:
+        raise LoadError(f"load: {path.name} uses local functions or sparse weights; export it without")
+    constants = {tensor.name: _array(tensor) for tensor in proto.initializer}
+    nodes = []
+    names = Counter(item.name for item in proto.node)
+    for index, item in enumerate(proto.node):
+        node = _node(item, item.name if names[item.name] == 1 and item.name else f"{item.op_type}_{index}", opset)
+        if node.op == "Constant":
+            constants[node.outputs[0]] = _content(node)
+        else:
+            nodes.append(_modern(node, constants))
+    streams = [value for value in proto.input if value.name not in constants]
+    inputs = {value.name: _input(value) for value in streams}
+    outputs = {value.name: value.name for value in proto.output}
+    if not inputs or not outputs:
+        raise LoadError(f"load: {path.name} has no inputs or no outputs")
+    symbols = {dim.dim_param for value in streams for dim in value.type.tensor_type.shape.dim if dim.dim_param}
+    if len(symbols) > 1:
+        raise LoadError(f"load: {path.name} names time {' and '.join(sorted(symbols))}; give it one name")
+    graph = Graph(tuple(nodes), inputs, outputs, constants, metadata=_metadata(model, path))
+    return ordered(graph).check("load")
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE:
+            raise LoadError(f"load: {path.name} has {size} bytes, more than {MAX_FILE}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise LoadError(f"load: cannot read {path}: {error.strerror}") from error
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError as error:
+        raise LoadError(f"load: {path.name} is {what_it_is(content, 'no ONNX model')}") from error
+    if not model.HasField("graph"):
+        raise LoadError(f"load: {path.name} is {what_it_is(content, 'no ONNX model')}")
+    return model
+
+
+def _opset(model: onnx.ModelProto, path: Path) -> int:
+    versions: dict[str, int] = {item.domain: int(item.version) for item in model.opset_import}
+    opset = versions.get("", versions.get("ai.onnx", 0))
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise UnsupportedOp(
+            f"load: {path.name} uses opset {opset}; {OLDEST_OPSET} to {NEWEST_OPSET} are supported, "
+            f"so export it again with opset_version={NEWEST_OPSET if opset > NEWEST_OPSET else 18}"
+        )
+    return opset
+
+
+def _metadata(model: onnx.ModelProto, path: Path) -> dict[str, str]:
+    metadata = {item.key: item.value for item in model.metadata_props}
+    if sum(len(key) + len(value) for key, value in metadata.items()) > MAX_METADATA:
+        raise LoadError(f"load: {path.name} carries more than {MAX_METADATA} characters of metadata")
+    return metadata
+
+
+def _node(item: onnx.NodeProto, name: str, opset: int) -> Node:
+    said = f"load: node {name!r} ({item.op_type}, opset {opset})"
+    if item.domain not in ("", "ai.onnx"):
+        raise UnsupportedOp(f"{said} is of the domain {item.domain!r}; only standard ONNX ops are supported")
+    if item.op_type not in OPS:
+        raise UnsupportedOp(f"{said} is an op that is not supported; supported are {', '.join(sorted(OPS))}")
+    _check_form(item, opset, said)
+    attributes = {attribute.name: _attribute(attribute, said) for attribute in item.attribute}
+    for key in attributes:
+        if key not in OPS[item.op_type]:
+            raise UnsupportedOp(f"{said} has the attribute {key!r}, which is not supported")
+    if item.op_type in ("Softmax", "LogSoftmax"):
+        attributes = _softmax(attributes, opset)
+    return Node(item.op_type, name, tuple(item.input), _trimmed(item.output), attributes)
+
+
+def _check_form(item: onnx.NodeProto, opset: int, said: str) -> None:
+    """The op exists in this opset, with as many inputs, outputs and attributes as it must have."""
+    try:
+        schema = onnx.defs.get_schema(item.op_type, opset)
+    except onnx.defs.SchemaError as error:
+        raise UnsupportedOp(f"{said} is an op that its opset does not have") from error
+    required = {name for name, attribute in schema.attributes.items() if attribute.required}
+    given = {attribute.name for attribute in item.attribute}
+    inputs, outputs = len(item.input), len(item.output)
+    fits = schema.min_input <= inputs <= schema.max_input and schema.min_output <= outputs <= schema.max_output
+    if not fits or not required <= given or not item.output[0] or (schema.min_input and not item.input[0]):
+        raise LoadError(f"{said} has other inputs, outputs or attributes than its op must have")
+
+
+def _softmax(attributes: dict[str, Attribute], opset: int) -> dict[str, Attribute]:
+    """Before opset 13 the axis was 1 unless given, and everything behind it was flattened into it."""
+    if opset >= 13:
+        return attributes
+    return {"axis": 1, "flattened": 1} | attributes
+
+
+def _trimmed(names: Iterable[str]) -> tuple[str, ...]:
+    listed = list(names)
+    while listed and not listed[-1]:
+        listed.pop()
+    return tuple(listed)
+
+
+def _attribute(attribute: onnx.AttributeProto, said: str) -> Attribute:
+    kinds = onnx.AttributeProto
+    if attribute.ref_attr_name:
+        raise UnsupportedOp(f"{said} refers to the attribute of a function; export it without functions")
+    match attribute.type:
+        case kinds.INT:
+            return int(attribute.i)
+        case kinds.FLOAT:
+            return float(attribute.f)
+        case kinds.STRING:
+            return attribute.s.decode("utf-8", "replace")
+        case kinds.INTS:
+            return tuple(int(number) for number in attribute.ints)
+        case kinds.FLOATS:
+            return tuple(float(number) for number in attribute.floats)
+        case kinds.TENSOR:
+            return _array(attribute.t)
+    raise UnsupportedOp(f"{said} has the attribute {attribute.name!r} of a kind that is not supported")
+
+
+def _array(tensor: onnx.TensorProto) -> Array:
+    """The content of a weight, after its claims about itself were checked."""
+    said = f"load: the constant {tensor.name!r}"
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+        raise LoadError(f"{said} lies in another file; export with all weights in one file (external_data=False)")
+    if tensor.data_type not in DTYPES:
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in range(1, 24) else "unknown"
+        raise UnsupportedOp(f"{said} is of the type {kind}; export the model in float32")
+    if len(tensor.dims) > MAX_RANK or any(size < 0 for size in tensor.dims):
+        raise LoadError(f"{said} has an impossible shape")
+    if math.prod(tensor.dims) > MAX_ELEMENTS:
+        raise LoadError(f"{said} has {math.prod(tensor.dims)} elements, more than {MAX_ELEMENTS}")
+    try:
+        value = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise LoadError(f"{said} does not hold as many elements as its shape says") from error
+    if value.dtype == np.float32 and np.isnan(value).any():
+        raise LoadError(f"{said} contains NaN; the training has diverged")
+    return value
+
+
+def _content(node: Node) -> Array:
+    for key, value in node.attributes.items():
+        if isinstance(value, np.ndarray):
+            return value
+        return np.asarray(value, np.float32 if "float" in key else np.int64)
+    raise LoadError(f"load: {node} has no value")
+
+
+def _modern(node: Node, constants: dict[str, Array]) -> Node:
+    """The node in the newest spelling: attributes that became inputs are inputs, in `constants`."""
+    moved = [(key, index) for key, index in MOVED.get(node.op, {}).items() if key in node.attributes]
+    if not moved:
+        return node
+    inputs = list(node.inputs)
+    for key, index in moved:
+        value = np.asarray(node.attributes[key])
+        name = f"{node.outputs[0]}.{key}"
+        constants[name] = value.astype(np.float32) if value.dtype.kind == "f" else value.astype(np.int64)
+        inputs += [""] * (index + 1 - len(inputs))
+        inputs[index] = name
+    rest = {key: value for key, value in node.attributes.items() if key not in dict(moved)}
+    return Node(node.op, node.name, tuple(inputs), node.outputs, rest)
+
+
+def _input(value: onnx.ValueInfoProto) -> Fact:
+    said = f"load: the input {value.name!r}"
+    tensor = value.type.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        raise UnsupportedOp(f"{said} is not float32")
+    if len(tensor.shape.dim) > MAX_RANK:
+        raise LoadError(f"{said} has more than {MAX_RANK} axes")
+    dynamic = [axis for axis, dim in enumerate(tensor.shape.dim) if not dim.HasField("dim_value")]
+    if len(dynamic) != 1:
+        raise LoadError(
+            f"{said} has {len(dynamic)} dynamic axes; exactly one, time, must be: export with "
+            f"dynamic_axes={{{value.name!r}: {{time_axis: 'S'}}}} and a batch of 1"
+        )
+    shape: list[Length] = [int(dim.dim_value) for dim in tensor.shape.dim]
+    shape[dynamic[0]] = STREAM
+    sizes = [size for size in shape if isinstance(size, int)]
+    if any(size < 1 for size in sizes) or math.prod(sizes) > MAX_ELEMENTS:
+        raise LoadError(f"{said} has an impossible shape")
+    return fact(tuple(shape))

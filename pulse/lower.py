@@ -1,0 +1,324 @@
+"""`lower`: the pulsed graph becomes a `Plan`.
+
+Theory of operation. Every value of the pulsed graph gets a `View` on a slot. What only moves an index (transpose,
+slice, squeeze, broadcast) is another view and no step. A `Delay` keeps its items in a state slot, time last, so that a
+window reads its taps from there as one more view: tap `j` of a convolution is the same memory, `j * dilation` items on.
+Slots get their places last, in `place`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from pulse.errors import GraphError, NotStreamable
+from pulse.fuse import fuse
+from pulse.graph import Array, Graph, Node
+from pulse.header import MAX_NUMBERS
+from pulse.infer import COMBINING, ELEMENTWISE
+from pulse.place import Draft, lives, placed, weights
+from pulse.plan import Plan, with_golden
+from pulse.step import ROOMS, Parameter, Step, View, packed_strides, room_size
+
+Rule = Callable[["Lowering", Node], None]
+
+
+def lower(graph: Graph) -> Plan:
+    """The plan of a pulsed graph, with the golden vector it is checked by when it is loaded."""
+    reach = _receptive_field(graph)
+    fused = fuse(graph)
+    lowering = Lowering(fused)
+    for node in fused.nodes:
+        RULES[node.op](lowering, node)
+    outputs = {name: lowering.views[value] for name, value in fused.outputs.items()}
+    inputs = {name: lowering.views[name] for name in graph.inputs}
+    slots = placed(lowering.drafts, lives(lowering.steps, inputs.values(), outputs.values()))
+    for room in ROOMS:
+        if room_size(slots, room) > MAX_NUMBERS:
+            raise GraphError(f"lower: the plan needs {room_size(slots, room)} numbers of {room}, over {MAX_NUMBERS}")
+    plan = Plan(
+        pulse=_pulse(graph),
+        delay=tuple(graph.delay_of(value) for value in graph.outputs.values()),
+        stride=tuple(_stride(graph, value) for value in graph.outputs.values()),
+        receptive_field=reach,
+        inputs=inputs,
+        outputs=outputs,
+        slots=slots,
+        steps=tuple(lowering.steps),
+        weights=weights(lowering.drafts, slots),
+        metadata=dict(graph.metadata),
+    )
+    return with_golden(plan)
+
+
+def _stride(graph: Graph, value: str) -> int:
+    stream = graph.facts[value].stream
+    assert stream is not None and stream.length.rate.numerator == 1  # no op makes more items than it gets
+    return stream.length.rate.denominator
+
+
+def _pulse(graph: Graph) -> int:
+    item = next(iter(graph.inputs.values()))
+    assert item.stream is not None
+    return item.sizes[item.stream.axis]
+
+
+class Lowering:
+    """The steps and slots while they grow."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.drafts: list[Draft] = []
+        self.steps: list[Step] = []
+        self.views: dict[str, View] = {}
+        for name, item in graph.inputs.items():
+            self.views[name] = self.arena(item.sizes)
+
+    def arena(self, shape: tuple[int, ...]) -> View:
+        """A new packed array for one pulse."""
+        return self._slot(Draft("arena", math.prod(shape)), shape)
+
+    def state(self, shape: tuple[int, ...], initial: float) -> View:
+        """A new packed array that survives between pulses."""
+        return self._slot(Draft("state", math.prod(shape), initial), shape)
+
+    def weight(self, value: Array) -> View:
+        """A constant array."""
+        content = np.ascontiguousarray(value, np.float32)
+        return self._slot(Draft("weights", content.size, 0.0, content.reshape(-1)), content.shape)
+
+    def _slot(self, draft: Draft, shape: tuple[int, ...]) -> View:
+        if draft.size > MAX_NUMBERS:
+            raise GraphError(f"lower: an array of the shape {shape} is too large")
+        self.drafts.append(draft)
+        return View(len(self.drafts) - 1, 0, shape, packed_strides(shape))
+
+    def read(self, node: Node, index: int = 0) -> View:
+        """The view of an input."""
+        name = node.inputs[index]
+        if name not in self.views:
+            self.views[name] = self.weight(self.constant(node, index))
+        return self.views[name]
+
+    def constant(self, node: Node, index: int) -> Array:
+        """The content of an input that is a constant."""
+        value = self.graph.constants.get(node.inputs[index])
+        if value is None or value.dtype == object:
+            raise NotStreamable(f"lower: {node} needs its input {index} as a constant of numbers")
+        return value
+
+    def has(self, node: Node, index: int) -> bool:
+        """Whether the optional input is there."""
+        return index < len(node.inputs) and bool(node.inputs[index])
+
+    def shape(self, node: Node) -> tuple[int, ...]:
+        """The shape of the output."""
+        return self.graph.facts[node.outputs[0]].sizes
+
+    def time(self, name: str) -> int:
+        """The stream axis of a value."""
+        stream = self.graph.facts[name].stream
+        assert stream is not None
+        return stream.axis
+
+    def write(self, node: Node) -> View:
+        """A new array for the output."""
+        self.views[node.outputs[0]] = self.arena(self.shape(node))
+        return self.views[node.outputs[0]]
+
+    def step(
+        self, node: Node, writes: Iterable[View | None], reads: Iterable[View | None], **parameters: Parameter
+    ) -> None:
+        """One more kernel call, by the kernel of the name of the op."""
+        self.steps.append(Step(node.op, node.name, tuple(writes), tuple(reads), parameters))
+
+    def copy(self, node: Node, to: View, x: View) -> None:
+        """One more copy."""
+        self.steps.append(Step("Copy", node.name, (to,), (x,), {}))
+
+    def packed(self, node: Node, x: View) -> View:
+        """`x`, or a copy of it whose elements lie side by side."""
+        if x.packed:
+            return x
+        tight = self.arena(x.shape)
+        self.copy(node, tight, x)
+        return tight
+
+
+def _parameters(node: Node, *keys: str) -> dict[str, Parameter]:
+    found: dict[str, Parameter] = {}
+    for key in keys:
+        value = node.attributes.get(key)
+        if isinstance(value, int | float | str):
+            found[key] = value
+    return found
+
+
+def _elementwise(lo: Lowering, node: Node) -> None:
+    x = lo.read(node)
+    lo.step(node, (lo.write(node), lo.arena(x.shape)), (x,), **_parameters(node, "alpha", "beta", "low", "high"))
+
+
+def _combining(lo: Lowering, node: Node) -> None:
+    x, y = (lo.read(node, index).broadcast(lo.shape(node)) for index in (0, 1))
+    lo.step(node, (lo.write(node),), (x, y))
+
+
+def _softmax(lo: Lowering, node: Node) -> None:
+    x, axis = lo.read(node), node.integer("axis", -1)
+    total = lo.arena((*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+    lo.step(node, (lo.write(node), lo.arena(x.shape), total), (x,), axis=axis)
+
+
+def _reduce(lo: Lowering, node: Node) -> None:
+    x, axes = lo.read(node), node.integers("axes", ())
+    kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
+    lo.step(node, (lo.write(node).shaped(kept),), (x,), axes=axes)
+
+
+def _delay(lo: Lowering, node: Node) -> None:
+    time, extra, overlap = lo.time(node.inputs[0]), node.integer("extra", 0), node.integer("overlap", 0)
+    x = lo.read(node).last(time)
+    pulse = x.shape[-1]
+    ring = lo.state((*x.shape[:-1], extra + overlap + pulse), node.number("value", 0.0))
+    lo.step(node, (ring,), (x,))
+    lo.views[node.outputs[0]] = _put_back(ring.cut(len(x.shape) - 1, 0, overlap + pulse), time)
+
+
+def _put_back(view: View, axis: int) -> View:
+    """The last axis at `axis` again."""
+    rest = list(range(len(view.shape) - 1))
+    return view.transposed((*rest[:axis], len(rest), *rest[axis:]))
+
+
+def _fill(lo: Lowering, node: Node) -> None:
+    time = lo.time(node.inputs[0])
+    left = lo.state((1,), float(node.integer("until", 0)))
+    lo.step(node, (lo.write(node).last(time), left), (lo.read(node).last(time),), value=node.number("value", 0.0))
+
+
+def _conv(lo: Lowering, node: Node) -> None:
+    x, w, group = lo.read(node), lo.constant(node, 1), node.integer("group", 1)
+    filters, channels, kernel = w.shape
+    n, items = x.shape[0], lo.shape(node)[2]
+    w = w.reshape(group, filters // group, channels, kernel).transpose(0, 1, 3, 2)
+    weight = lo.weight(w.reshape(group, filters // group, kernel * channels))
+    bias = lo.weight(lo.constant(node, 2).reshape(group, filters // group, 1)) if lo.has(node, 2) else None
+    taps = _taps(x.split(1, group), 3, node, items).transposed((0, 1, 3, 2, 4))
+    columns, matrix = _columns(lo, taps)
+    product_shape = (n, group, filters // group, items)
+    addend = lo.packed(node, lo.read(node, 3)).shaped(product_shape) if lo.has(node, 3) else None
+    out = lo.write(node)
+    gated = node.text("activation", "") == "Gate"
+    out = out.shaped((n, group, filters // group // (2 if gated else 1), items))
+    product = lo.arena(product_shape) if gated else out
+    writes, reads = (out, product, columns), (taps, matrix, weight, bias, addend)
+    lo.step(node, writes, reads, activation=node.text("activation", ""))
+
+
+def _taps(x: View, time: int, node: Node, items: int) -> View:
+    """The axis `time` as two, taps and items: item `i` of tap `j` is item `i * stride + j * dilation` of `x`."""
+    kernel, stride, dilation = (node.integer(key, 1) for key in ("kernel", "stride", "dilation"))
+    unit = x.strides[time]
+    shape = (*x.shape[:time], kernel, items, *x.shape[time + 1 :])
+    strides = (*x.strides[:time], dilation * unit, stride * unit, *x.strides[time + 1 :])
+    return replace(x, shape=shape, strides=strides)
+
+
+def _columns(lo: Lowering, taps: View) -> tuple[View | None, View]:
+    """Memory to gather `taps` (n, group, kernel, channels, items) in, and the matrix that lies there then."""
+    n, group, kernel, channels, items = taps.shape
+    if taps.packed:
+        return None, taps.shaped((n, group, kernel * channels, items))
+    columns = lo.arena(taps.shape)
+    return columns, columns.shaped((n, group, kernel * channels, items))
+
+
+def _pool(lo: Lowering, node: Node) -> None:
+    taps = _taps(lo.read(node), 2, node, lo.shape(node)[2])
+    lo.step(node, (lo.write(node),), (taps,))
+
+
+def _gate(lo: Lowering, node: Node) -> None:
+    x = lo.read(node)
+    lo.step(node, (lo.write(node), lo.arena(x.shape)), (x,))
+
+
+def _matmul(lo: Lowering, node: Node) -> None:
+    x = lo.packed(node, lo.read(node))
+    lo.step(node, (lo.write(node),), (x, lo.read(node, 1)))
+
+
+def _concat(lo: Lowering, node: Node) -> None:
+    out, axis, start = lo.write(node), node.integer("axis", 0), 0
+    for index in range(len(node.inputs)):
+        x = lo.read(node, index)
+        lo.copy(node, out.cut(axis, start, x.shape[axis]), x)
+        start += x.shape[axis]
+
+
+def _pad(lo: Lowering, node: Node) -> None:
+    x, out = lo.read(node), lo.write(node)
+    inside = out
+    for axis, start in enumerate(node.integers("before", ())):
+        inside = inside.cut(axis, start, x.shape[axis])
+    lo.step(node, (out, inside), (x,), value=node.number("value", 0.0))
+
+
+def _slice(lo: Lowering, node: Node) -> None:
+    view, shape = lo.read(node), lo.shape(node)
+    for axis, start, step in zip(*(node.integers(key, ()) for key in ("axes", "starts", "steps")), strict=True):
+        view = view.cut(axis, start, shape[axis], step)
+    lo.views[node.outputs[0]] = view
+
+
+def _transpose(lo: Lowering, node: Node) -> None:
+    lo.views[node.outputs[0]] = lo.read(node).transposed(node.integers("perm", ()))
+
+
+def _reshape(lo: Lowering, node: Node) -> None:
+    lo.views[node.outputs[0]] = lo.packed(node, lo.read(node)).shaped(lo.shape(node))
+
+
+RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
+    **dict.fromkeys(COMBINING, _combining),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), _reduce),
+    "AveragePool": _pool,
+    "Clip": _elementwise,
+    "Concat": _concat,
+    "Conv": _conv,
+    "Delay": _delay,
+    "Fill": _fill,
+    "Gate": _gate,
+    "LogSoftmax": _softmax,
+    "MatMul": _matmul,
+    "MaxPool": _pool,
+    "Pad": _pad,
+    "Reshape": _reshape,
+    "Slice": _slice,
+    "Softmax": _softmax,
+    "Transpose": _transpose,
+}
+
+
+def _receptive_field(graph: Graph) -> int:
+    """Input items that reach one item of the output that sees most.
+
+    Walks the pulsed graph with the first and last input item, relative to its own place, that every value sees.
+    """
+    seen: dict[str, tuple[Fraction, Fraction]] = dict.fromkeys(graph.inputs, (Fraction(0), Fraction(0)))
+    for node in graph.nodes:
+        spans = [seen[name] for name in node.inputs if name in seen]
+        stream = graph.facts[node.inputs[0]].stream
+        item = 1 / stream.length.rate if stream else Fraction(0)
+        back = (node.integer("extra", 0) + node.integer("overlap", 0)) * item
+        reach = (node.integer("kernel", 1) - 1) * node.integer("dilation", 1) * item
+        span = min(span[0] for span in spans) - back, max(span[1] for span in spans) - back + reach
+        seen.update(dict.fromkeys(node.outputs, span))
+    spans = [seen[value] for value in graph.outputs.values()]
+    return max(math.ceil(last - first) + 1 for first, last in spans)

@@ -1,0 +1,198 @@
+"""`Plan`: all that the compiler hands to the engine, and its file, so that a satellite needs no compiler.
+
+A `.plan` file is a fixed prefix (magic, format version, size of the header, size of the file, SHA-256 of all the rest),
+a JSON header, and float32 numbers: weights, golden input, golden output. It is mapped, never unpickled; every size in
+it is checked before it is used, and the golden vector is run before the plan is handed out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import mmap
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from pulse.errors import PlanError
+from pulse.header import MAX_NUMBERS, checked, decoded, encoded
+from pulse.run import State
+from pulse.step import Floats, Slot, Step, View
+from pulse.unwanted import what_it_is
+
+MAGIC = b"WAKEPLAN"
+FORMAT = 1
+MAX_FILE = 256 << 20  # bytes
+MAX_HEADER = 8 << 20  # bytes
+TOLERANCE = 1e-4  # of the golden vector, relative where its numbers are above 1
+
+_PREFIX = struct.Struct("<8sIIQ32s")  # magic, format, bytes of the header, bytes of the file, SHA-256
+_DIGEST = 32
+_ALIGNMENT = 64  # bytes; numbers begin on a cache line
+_BYTES = 4  # of a float32
+_GOLDEN_SEED = 20
+_GOLDEN_PULSES = 4  # behind the warm-up
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A program for pulses of `pulse` items.
+
+    Item `k + delay` of an output is item `k` of the batch model; one output item stands for `stride` input items and
+    sees `receptive_field` of them. `metadata` is what the model file carried, untouched.
+    """
+
+    pulse: int
+    delay: tuple[int, ...]
+    stride: tuple[int, ...]
+    receptive_field: int
+    inputs: Mapping[str, View]
+    outputs: Mapping[str, View]
+    slots: tuple[Slot, ...]
+    steps: tuple[Step, ...]
+    weights: Floats
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    golden_inputs: tuple[Floats, ...] = ()  # one per input: (pulses, *shape)
+    golden_outputs: tuple[Floats, ...] = ()  # one per output: (pulses, *shape)
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan file at once or not at all; the same plan gives the same bytes."""
+        path = Path(path)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(self._content())
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp keeps it from everybody else
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """The plan in the file, checked and proved on its golden vector; `PlanError` says what is wrong with it."""
+        path = Path(path)
+        content = _mapped(path)
+        header_size = _checked_prefix(content, path)
+        try:
+            plan = cls._from(content, header_size)
+            prove(plan)
+        except PlanError as error:
+            raise PlanError(f"{path}: {error}") from error
+        return plan
+
+    def _content(self) -> bytes:
+        numbers = [self.weights, *self.golden_inputs, *self.golden_outputs]
+        header = encoded(self, [int(array.size) for array in numbers])
+        header += b" " * (-(_PREFIX.size + len(header)) % _ALIGNMENT)
+        body = header + b"".join(array.astype("<f4").tobytes() for array in numbers)
+        start = (MAGIC, FORMAT, len(header), _PREFIX.size + len(body))
+        return _PREFIX.pack(*start, _digest(_PREFIX.pack(*start, b"")[:-_DIGEST], body)) + body
+
+    @classmethod
+    def _from(cls, content: mmap.mmap, header_size: int) -> Plan:
+        header = decoded(content[_PREFIX.size : _PREFIX.size + header_size])
+        numbers = np.frombuffer(content, "<f4", offset=_PREFIX.size + header_size)
+        if sum(header.sizes) != len(numbers):
+            raise PlanError("the plan holds another amount of numbers than its header says; build it again")
+        arrays = np.split(numbers, np.cumsum(header.sizes)[:-1])
+        plan = cls(**header.fields, weights=arrays[0])
+        checked(plan, len(plan.weights))
+        views = [*plan.inputs.values(), *plan.outputs.values()]
+        if len(arrays) != 1 + len(views):
+            raise PlanError("the golden vector of the plan does not fit it; build it again")
+        golden = [_by_pulse(array, view) for array, view in zip(arrays[1:], views, strict=True)]
+        inputs = len(plan.inputs)
+        return replace(plan, golden_inputs=tuple(golden[:inputs]), golden_outputs=tuple(golden[inputs:]))
+
+
+def _digest(prefix: bytes, body: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256(prefix)
+    digest.update(body)
+    return digest.digest()
+
+
+def _by_pulse(numbers: Floats, view: View) -> Floats:
+    if view.size == 0 or numbers.size % view.size:
+        raise PlanError("the golden vector of the plan does not fit it; build it again")
+    return numbers.reshape(-1, *view.shape)
+
+
+def with_golden(plan: Plan) -> Plan:
+    """The same plan with a golden vector: seeded noise in, long enough for items behind the delay to come out."""
+    noise = np.random.default_rng(_GOLDEN_SEED)
+    pulses = max(_warm_up(plan)) + _GOLDEN_PULSES
+    if pulses * max(view.size for view in (*plan.inputs.values(), *plan.outputs.values())) > MAX_NUMBERS:
+        raise PlanError(f"a golden vector of {pulses} pulses would be too large; the network is too late or too wide")
+    inputs = [noise.standard_normal((pulses, *view.shape), np.float32) for view in plan.inputs.values()]
+    return replace(plan, golden_inputs=tuple(inputs), golden_outputs=tuple(_computed(plan, tuple(inputs))))
+
+
+def prove(plan: Plan) -> None:
+    """Run the golden vector; `PlanError` if it does not come out."""
+    if len({len(array) for array in (*plan.golden_inputs, *plan.golden_outputs)}) != 1:
+        raise PlanError("the golden vector of the plan does not fit it; build it again")
+    try:
+        outputs = _computed(plan, plan.golden_inputs)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise PlanError(f"the steps of the plan do not fit each other ({error}); build it again") from error
+    for name, late, found, wanted in zip(plan.outputs, _warm_up(plan), outputs, plan.golden_outputs, strict=True):
+        if len(wanted) <= late:
+            raise PlanError("the golden vector of the plan does not fit it; build it again")
+        if not _alike(found[late:], wanted[late:]):
+            raise PlanError(f"the output {name!r} is not what it was when the plan was built; build it again")
+
+
+def _warm_up(plan: Plan) -> list[int]:
+    """The pulses of every output that hold items of the warm-up."""
+    return [math.ceil(delay * stride / plan.pulse) for delay, stride in zip(plan.delay, plan.stride, strict=True)]
+
+
+def _computed(plan: Plan, inputs: tuple[Floats, ...]) -> list[Floats]:
+    state = State(plan)
+    pulses = [[array.copy() for array in state.run(*given)] for given in zip(*inputs, strict=True)]
+    return [np.stack(arrays) for arrays in zip(*pulses, strict=True)]
+
+
+def _alike(found: Floats, wanted: Floats) -> bool:
+    """Equal within `TOLERANCE`; noise may drive a network to infinities, which are then equal exactly."""
+    return bool(np.allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True))
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE:
+                raise PlanError(f"{path} has {size} bytes, more than {MAX_FILE}, so it is no plan")
+            if size == 0:
+                raise PlanError(f"{path} is empty")
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise PlanError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _checked_prefix(content: mmap.mmap, path: Path) -> int:
+    """The size of the header, once the file is known to be whole."""
+    if content[: len(MAGIC)] != MAGIC:
+        raise PlanError(f"{path} is {what_it_is(content[:_ALIGNMENT], 'not a plan')}")
+    if len(content) < _PREFIX.size:
+        raise PlanError(f"{path} is truncated: it ends within its first {_PREFIX.size} bytes")
+    _, version, header_size, size, digest = _PREFIX.unpack_from(content)
+    if version > FORMAT:
+        raise PlanError(f"{path} has the format {version}, newer than {FORMAT}: update this program, or build it again")
+    if len(content) < size:
+        raise PlanError(f"{path} is truncated: {len(content)} of {size} bytes are there")
+    if _digest(content[: _PREFIX.size - _DIGEST], memoryview(content)[_PREFIX.size :]) != digest:
+        raise PlanError(f"{path} is damaged: its checksum is wrong; copy or build it again")
+    rest = len(content) - _PREFIX.size - header_size
+    if version < 1 or size != len(content) or header_size > MAX_HEADER or rest < 0 or rest % _BYTES:
+        raise PlanError(f"{path} says impossible things about itself; build it again")
+    return int(header_size)

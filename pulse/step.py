@@ -1,0 +1,135 @@
+"""What the engine runs: a flat list of steps over views of slots. Data only; no graph, no names of values.
+
+All memory is float32 and lies in three rooms: `arena` (what lives within one pulse; slots share it), `state` (what
+survives between pulses) and `weights` (never written). A `Slot` is a piece of a room, a `View` an array on a slot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Parameter: TypeAlias = int | float | str | tuple[int, ...]
+ROOMS = ("arena", "state", "weights")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """`size` numbers from `offset` of a room; a state slot starts as `initial` everywhere."""
+
+    room: str
+    offset: int
+    size: int
+    initial: float = 0.0
+
+
+@dataclass(frozen=True)
+class View:
+    """An array on a slot; offset and strides count numbers, not bytes."""
+
+    slot: int
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """The first and the last number of the slot that it touches."""
+        moves = [(size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)]
+        return self.offset + sum(min(0, move) for move in moves), self.offset + sum(max(0, move) for move in moves)
+
+    @property
+    def packed(self) -> bool:
+        """Whether its elements lie side by side in the order of its axes."""
+        rows = zip(self.shape, self.strides, packed_strides(self.shape), strict=True)
+        return all(size == 1 or stride == tight for size, stride, tight in rows)
+
+    def transposed(self, axes: tuple[int, ...]) -> View:
+        """With its axes in another order."""
+        shape, strides = (tuple(values[axis] for axis in axes) for values in (self.shape, self.strides))
+        return replace(self, shape=shape, strides=strides)
+
+    def last(self, axis: int) -> View:
+        """With `axis` behind all others."""
+        return self.transposed((*(other for other in range(len(self.shape)) if other != axis), axis))
+
+    def cut(self, axis: int, start: int, count: int, step: int = 1) -> View:
+        """`count` items of `axis` from `start`, every `step`th."""
+        shape, strides = list(self.shape), list(self.strides)
+        offset = self.offset + start * strides[axis]
+        shape[axis], strides[axis] = count, strides[axis] * (step if count > 1 else 1)
+        return replace(self, offset=offset, shape=tuple(shape), strides=tuple(strides))
+
+    def split(self, axis: int, parts: int) -> View:
+        """With `axis` as two: `parts`, and the items of a part."""
+        size, stride = self.shape[axis] // parts, self.strides[axis]
+        shape = (*self.shape[:axis], parts, size, *self.shape[axis + 1 :])
+        strides = (*self.strides[:axis], size * stride, stride, *self.strides[axis + 1 :])
+        return replace(self, shape=shape, strides=strides)
+
+    def shaped(self, shape: tuple[int, ...]) -> View:
+        """A packed view in another shape."""
+        assert self.packed and math.prod(shape) == self.size
+        return replace(self, shape=shape, strides=packed_strides(shape))
+
+    def broadcast(self, shape: tuple[int, ...]) -> View:
+        """Repeated along the axes where it has one item, or none, and `shape` has more."""
+        missing = len(shape) - len(self.shape)
+        mine = zip((1,) * missing + self.shape, (0,) * missing + self.strides, shape, strict=True)
+        return replace(self, shape=shape, strides=tuple(0 if have < want else stride for have, stride, want in mine))
+
+
+def packed_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of an array whose elements lie side by side."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel call; `node` says for people where it came from. An optional array that is absent is `None`."""
+
+    kernel: str
+    node: str
+    writes: tuple[View | None, ...]
+    reads: tuple[View | None, ...]
+    parameters: Mapping[str, Parameter]
+
+
+class Program(Protocol):
+    """All that the engine needs to know of a plan."""
+
+    @property
+    def inputs(self) -> Mapping[str, View]:
+        """Where each input goes."""
+
+    @property
+    def outputs(self) -> Mapping[str, View]:
+        """Where each output comes from."""
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The pieces of the rooms."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What is done for every pulse, in order."""
+
+    @property
+    def weights(self) -> Floats:
+        """The room of the weights."""
+
+
+def room_size(slots: tuple[Slot, ...], room: str) -> int:
+    """Numbers that a room must hold."""
+    return max((slot.offset + slot.size for slot in slots if slot.room == room), default=0)

@@ -1,0 +1,283 @@
+"""Random streaming networks as ONNX models, and the law that they obey when they are computed pulse by pulse."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+import pulse
+from pulse.graph import Graph
+from pulse.load import load
+
+TOLERANCE = 1e-4
+MAX_STRIDE = 4
+END = np.iinfo(np.int64).max
+_UNARY = ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "Elu", "Erf", "Softplus", "Softsign", "HardSigmoid", "HardSwish")
+_UNARY += ("Gelu", "Abs", "Neg", "Sin", "Cos", "Floor", "Ceil")
+_REDUCE = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
+
+
+@dataclass
+class Builder:
+    """An ONNX graph that grows; a stream is (1, channels, time)."""
+
+    seed: int = 0
+    opset: int = 20
+    nodes: list[Any] = field(default_factory=list)
+    weights: list[Any] = field(default_factory=list)
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        self.noise = np.random.default_rng(self.seed)
+
+    def constant(self, value: Any, dtype: Any = np.int64) -> str:
+        name = f"c{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def floats(self, *shape: int) -> str:
+        scale = 1 / math.sqrt(max(1, math.prod(shape[1:])))
+        return self.constant(self.noise.standard_normal(shape) * scale, np.float32)
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        return self.add_many(op, 1, *inputs, **attributes)[0]
+
+    def add_many(self, op: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        name = f"y{len(self.nodes)}"
+        names = [name] if outputs == 1 else [f"{name}.{index}" for index in range(outputs)]
+        self.nodes.append(helper.make_node(op, list(inputs), names, name=f"{op}{len(self.nodes)}", **attributes))
+        return names
+
+    def front(self, x: str, start: int, end: int = END) -> str:
+        """x[:, :, start:end]"""
+        return self.add("Slice", x, *(self.constant([number]) for number in (start, end, 2)))
+
+    def model(self, shape: tuple[int | str, ...], outputs: list[str]) -> onnx.ModelProto:
+        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+        ys = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+        graph = helper.make_graph(self.nodes, "net", [x], ys, self.weights)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
+
+
+@dataclass
+class Network:
+    """A model, the channels of its input, the time axis of its outputs, and a pulse that fits it."""
+
+    model: onnx.ModelProto
+    channels: int
+    axes: list[int]
+    pulse: int
+
+
+Stream = tuple[str, int]  # name, channels
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+
+def _conv(b: Builder, draw: Draw, x: Stream) -> Stream:
+    name, channels = x
+    kernel, dilation = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    stride = draw(st.sampled_from([1, 1, 1, 2, 3])) if b.stride == 1 else 1
+    group = draw(st.sampled_from([1, channels]))
+    filters = group * draw(st.integers(1, 3))
+    b.stride *= stride
+    pads = [draw(st.integers(0, 4)), draw(st.integers(0, 3))] if draw(st.booleans()) else [0, 0]
+    inputs = [name, b.floats(filters, channels // group, kernel)]
+    inputs += [b.floats(filters)] if draw(st.booleans()) else []
+    made = b.add("Conv", *inputs, dilations=[dilation], strides=[stride], group=group, pads=pads)
+    return made, filters
+
+
+def _pool(b: Builder, draw: Draw, x: Stream) -> Stream:
+    kernel = draw(st.integers(1, 4))
+    stride = draw(st.sampled_from([1, 2])) if b.stride * 2 <= MAX_STRIDE else 1
+    b.stride *= stride
+    if draw(st.booleans()):
+        pads = [draw(st.integers(0, kernel - 1)), 0]
+        return b.add("MaxPool", x[0], kernel_shape=[kernel], strides=[stride], pads=pads), x[1]
+    pads = [draw(st.integers(0, kernel - 1)), 0]
+    attributes = {"kernel_shape": [kernel], "strides": [stride], "pads": pads, "count_include_pad": 1}
+    return b.add("AveragePool", x[0], **attributes), x[1]
+
+
+def _pad(b: Builder, draw: Draw, x: Stream) -> Stream:
+    first, last, channel = draw(st.integers(0, 4)), draw(st.integers(0, 2)), draw(st.sampled_from([0, 0, 1]))
+    value = b.constant(draw(st.sampled_from([0.0, 0.5])), np.float32)
+    return b.add("Pad", x[0], b.constant([0, channel, first, 0, 0, last]), value), x[1] + channel
+
+
+def _unary(b: Builder, draw: Draw, x: Stream) -> Stream:
+    op = draw(st.sampled_from((*_UNARY, "Clip", "BatchNormalization", "Dropout", "Safe")))
+    if op == "Clip":
+        return b.add("Clip", x[0], b.constant(-0.5, np.float32), b.constant(0.7, np.float32)), x[1]
+    if op == "BatchNormalization":
+        variance = b.constant(b.noise.uniform(0.5, 2, x[1]), np.float32)
+        return b.add(op, x[0], b.floats(x[1]), b.floats(x[1]), b.floats(x[1]), variance), x[1]
+    if op == "Safe":
+        return b.add("Log", b.add("Sqrt", b.add("Exp", b.add("Tanh", x[0])))), x[1]
+    return b.add(op, x[0]), x[1]
+
+
+def _constant(b: Builder, draw: Draw, x: Stream) -> Stream:
+    op = draw(st.sampled_from(["Add", "Sub", "Mul", "Div", "Max", "Min"]))
+    shape = draw(st.sampled_from([(), (1,), (x[1], 1), (1, x[1], 1)]))
+    value = b.constant(b.noise.uniform(0.5, 1.5, shape), np.float32)
+    inputs = (x[0], value) if op == "Div" or draw(st.booleans()) else (value, x[0])
+    return b.add(op, *inputs), x[1]
+
+
+def _residual(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """A branch that shrinks, met by a slice that drops as much, or by a branch that was padded back."""
+    kernel, dilation = draw(st.integers(2, 3)), draw(st.integers(1, 3))
+    lost = (kernel - 1) * dilation
+    first = draw(st.integers(0, lost))
+    padded = draw(st.booleans())
+    pads = [lost - first, first] if padded else [0, 0]
+    y = b.add("Conv", x[0], b.floats(x[1], x[1], kernel), dilations=[dilation], pads=pads)
+    last = -(lost - first) if lost > first else END
+    other = x[0] if padded else b.front(x[0], first, last)
+    return b.add(draw(st.sampled_from(["Add", "Mul", "Sub", "Sum"])), *draw(st.permutations([y, other]))), x[1]
+
+
+def _gate(b: Builder, draw: Draw, x: Stream) -> Stream:
+    half = draw(st.integers(1, 3))
+    y = b.add("Conv", x[0], b.floats(2 * half, x[1], 2), b.floats(2 * half))
+    parts = b.add_many("Split", 2, y, b.constant([half, half]), axis=1)
+    a, c = draw(st.permutations(parts))
+    return b.add("Mul", *draw(st.permutations([b.add("Tanh", a), b.add("Sigmoid", c)]))), half
+
+
+def _channels(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """Take channels apart and join them in another order."""
+    left = draw(st.integers(1, x[1])) if x[1] > 1 else 1
+    if left == x[1]:
+        return b.add("Concat", x[0], b.add("Tanh", x[0]), axis=1), 2 * x[1]
+    a, c = b.add_many("Split", 2, x[0], b.constant([left, x[1] - left]), axis=1)
+    late = b.add("Conv", a, b.floats(left, left, 3), pads=[2, 0])
+    return b.add("Concat", c, late, axis=1), x[1]
+
+
+def _flip(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """Every channel backwards, or every second one."""
+    if draw(st.booleans()):
+        return b.add("Slice", x[0], *(b.constant([number]) for number in (-1, -END, 1, -1))), x[1]
+    return b.add("Slice", x[0], *(b.constant([number]) for number in (0, END, 1, 2))), -(-x[1] // 2)
+
+
+def _front(b: Builder, draw: Draw, x: Stream) -> Stream:
+    return b.front(x[0], draw(st.integers(0, 3)), draw(st.sampled_from([END, END, -2]))), x[1]
+
+
+def _softmax(b: Builder, draw: Draw, x: Stream) -> Stream:
+    return b.add(draw(st.sampled_from(["Softmax", "LogSoftmax"])), x[0], axis=1), x[1]
+
+
+def _matmul(b: Builder, draw: Draw, x: Stream) -> Stream:
+    filters = draw(st.integers(1, 3))
+    y = b.add("MatMul", b.add("Transpose", x[0], perm=[0, 2, 1]), b.floats(x[1], filters))
+    return b.add("Transpose", y, perm=[0, 2, 1]), filters
+
+
+def _gemm(b: Builder, draw: Draw, x: Stream) -> Stream:
+    filters = draw(st.integers(1, 3))
+    rows = b.add("Transpose", b.add("Squeeze", x[0], b.constant([0])), perm=[1, 0])
+    y = b.add("Gemm", rows, b.floats(filters, x[1]), b.floats(filters), transB=1, alpha=0.5, beta=2.0)
+    return b.add("Unsqueeze", b.add("Transpose", y, perm=[1, 0]), b.constant([0])), filters
+
+
+def _reduce(b: Builder, draw: Draw, x: Stream) -> Stream:
+    y = b.add(draw(st.sampled_from(_REDUCE)), x[0], b.constant([1]), keepdims=1)
+    return b.add("Add", x[0], y), x[1]
+
+
+def _reshape(b: Builder, draw: Draw, x: Stream) -> Stream:
+    y = b.add("Reshape", x[0], b.constant([x[1], 1, -1]))
+    return b.add("Reshape", b.add("Tanh", y), b.constant([1, x[1], -1])), x[1]
+
+
+_LAYERS = (_conv, _conv, _conv, _residual, _residual, _pool, _pad, _unary, _unary, _constant, _gate, _channels, _flip)
+_LAYERS += (_front, _softmax, _matmul, _gemm, _reduce, _reshape)
+
+
+@st.composite
+def networks(draw: Draw, layers: int = 6) -> Network:
+    """A random network with its channels, output axes and pulse."""
+    builder = Builder(draw(st.integers(0, 99)))
+    channels = draw(st.integers(1, 4))
+    stream: Stream = ("x", channels)
+    seen: list[Stream] = []
+    for layer in draw(st.lists(st.sampled_from(_LAYERS), min_size=1, max_size=layers)):
+        stream = layer(builder, draw, stream)
+        seen.append(stream)
+    outputs, axes = [stream[0]], [2]
+    if draw(st.booleans()):
+        outputs, axes = [builder.add("Transpose", stream[0], perm=[0, 2, 1])], [1]
+    if len(seen) > 1 and draw(st.booleans()):
+        outputs, axes = [*outputs, seen[len(seen) // 2][0]], [*axes, 2]
+    pulse_size = builder.stride * draw(st.integers(1, 5))
+    if len(set(outputs)) < len(outputs):
+        outputs, axes = outputs[:1], axes[:1]
+    return Network(builder.model((1, channels, "S"), outputs), channels, axes, pulse_size)
+
+
+def batch_graph(model: onnx.ModelProto) -> Graph:
+    """A model that is not in a file, loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        return load(path)
+
+
+def compiled(model: onnx.ModelProto, pulse_size: int) -> pulse.Plan:
+    """The plan of a model that is not in a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        return pulse.compile(path, pulse_size)
+
+
+def whole(model: onnx.ModelProto, *streams: Any) -> list[Any]:
+    """What onnxruntime makes of the whole stream."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    # its fusions make pools with more padding than kernel, and then refuse them
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [item.name for item in session.get_inputs()]
+    return list(session.run(None, dict(zip(names, streams, strict=True))))
+
+
+def streamed(plan: pulse.Plan, x: Any, axes: list[int], state: pulse.State | None = None) -> list[Any]:
+    """What a plan makes of a stream, pulse by pulse, joined along `axes` of the outputs; by a used state if given."""
+    state = state or pulse.State(plan)
+    (view,) = plan.inputs.values()
+    axis = next(axis for axis in range(x.ndim) if x.shape[axis] != view.shape[axis])  # x is longer than a pulse
+    pieces = np.split(x, x.shape[axis] // plan.pulse, axis)
+    outputs = [[y.copy() for y in state.run(np.ascontiguousarray(piece))] for piece in pieces]
+    return [np.concatenate(parts, where) for parts, where in zip(zip(*outputs, strict=True), axes, strict=True)]
+
+
+def enough(plan: pulse.Plan) -> int:
+    """Items of a stream that is long enough for some to come out of every output."""
+    late = max(delay * stride for delay, stride in zip(plan.delay, plan.stride, strict=True))
+    return math.ceil((late + plan.receptive_field) / plan.pulse + 3) * plan.pulse
+
+
+def assert_law(plan: pulse.Plan, wanted: list[Any], found: list[Any], axes: list[int]) -> None:
+    """The pulsed outputs without their first `delay` items are the first outputs over the whole stream."""
+    for want, have, axis, delay in zip(wanted, found, axes, plan.delay, strict=True):
+        behind = np.moveaxis(have, axis, -1)[..., delay:]
+        batch = np.moveaxis(want, axis, -1)
+        items = behind.shape[-1]
+        assert 0 < items <= batch.shape[-1]
+        np.testing.assert_allclose(behind[..., :items], batch[..., :items], rtol=TOLERANCE, atol=TOLERANCE)

@@ -1,0 +1,167 @@
+"""The `wakepulse` command: what it prints, and the exit status that the service manager acts upon."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import pulse
+from daemon import cli
+from daemon.features import METADATA_KEY, SAMPLE_RATE, describe
+from daemon.listener import Listener
+from daemon.model import ModelError, WakeModel
+from tests.shipped import MODEL, sound, whole
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    path = tmp_path / "word.wav"
+    soundfile.write(path, sound(), SAMPLE_RATE)
+    return path
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+def objects(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_detect_prints_one_line_per_detection(wav: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("detect", wav) == 0
+    (heard,) = whole()
+    expected = f"{wav}: computer at {heard.end_sample / SAMPLE_RATE:.2f} s, score {heard.score:.2f}\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_detect_prints_json(wav: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("detect", "--json", wav, wav) == 0
+    first, second = objects(capsys.readouterr().out)
+    (heard,) = whole()
+    assert first == second
+    assert first["file"] == str(wav)
+    assert first["word"] == "computer"
+    assert first["time_s"] == pytest.approx(heard.end_sample / SAMPLE_RATE, abs=0.001)
+    assert first["score"] == pytest.approx(heard.score, abs=0.0001)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "subtype"), [(44_100, 2, "FLOAT"), (16_000, 1, "PCM_U8"), (48_000, 1, "PCM_24")]
+)
+def test_detect_takes_what_a_wav_can_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rate: int, channels: int, subtype: str
+) -> None:
+    time = np.arange(len(sound()) * rate // SAMPLE_RATE) * SAMPLE_RATE / rate
+    moved = np.interp(time, np.arange(len(sound())), sound() / 32768)
+    soundfile.write(tmp_path / "other.wav", np.stack([moved] * channels, axis=1), rate, subtype=subtype)
+    assert run("detect", "--json", "--threshold", 0.2, tmp_path / "other.wav") == 0
+    assert "computer" in [o["word"] for o in objects(capsys.readouterr().out)]
+
+
+def test_a_recording_may_begin_and_end_with_the_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (heard,) = whole()
+    cut = sound()[heard.end_sample - SAMPLE_RATE : heard.end_sample]
+    soundfile.write(tmp_path / "cut.wav", cut, SAMPLE_RATE)
+    assert run("detect", "--json", "--threshold", 0.3, tmp_path / "cut.wav") == 0
+    assert [o["word"] for o in objects(capsys.readouterr().out)] == ["computer"]
+
+
+def test_files_that_cannot_be_read_are_named_and_counted(
+    tmp_path: Path, wav: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.wav").write_text("<!DOCTYPE html><html>not here</html>")
+    assert run("detect", "--json", tmp_path / "page.wav", wav, tmp_path / "missing.wav") == 1
+    out, err = capsys.readouterr()
+    assert [o["file"] for o in objects(out)] == [str(wav)]
+    assert "page.wav" in err
+    assert "missing.wav" in err
+    assert "2 of 3 files could not be read" in err
+
+
+def test_threshold_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("detect", "--threshold", 85, "x.wav")
+    assert "above 0 and at most" in capsys.readouterr().err
+
+
+def test_words_of_the_configuration_count(tmp_path: Path, wav: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("wake: {words: {computer: {enabled: false}}}\n")
+    assert run("detect", "--config", config, wav) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("wake: {treshold: 1}", "c.yaml:1: unknown key"),
+        ("wake: {words: {computr: {}}}", "computr"),
+        ("wake: {model: nothing.plan}", "nothing.plan"),
+    ],
+)
+def test_a_bad_configuration_is_one_line_and_78(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    (tmp_path / "c.yaml").write_text(text + "\n")
+    for verb in ("run", "check"):
+        assert run(verb, "--config", tmp_path / "c.yaml") == 78
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+
+
+def test_check_says_what_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text("site_id: attic\nwake: {words: {alexa: {threshold: 0.123}}}\n")
+    assert run("check", "--config", tmp_path / "c.yaml") == 0
+    out = capsys.readouterr().out
+    assert "site attic" in out
+    assert "word alexa, threshold 0.123" in out
+
+
+def test_devices_lists_or_says_that_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("devices") == 0
+    assert capsys.readouterr().out
+
+
+def altered(tmp_path: Path, **metadata: object) -> Path:
+    """The shipped model with other metadata."""
+    plan = pulse.Plan.load(MODEL)
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    path = tmp_path / "altered.plan"
+    replace(plan, metadata={**plan.metadata, **texts}).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({METADATA_KEY: describe("hamming") | {"mels": 20}}, "mels is 20 there and 40 here"),
+        ({METADATA_KEY: "?"}, "not JSON"),
+        ({"words": []}, "1 to 100 different words"),
+        ({"words": ["a"] * 6}, "different words"),
+        ({"words": ["a", "b", "c", "d", "e", "#"]}, "different words"),
+        ({"words": ["a"], "thresholds": {"a": 0.5}}, "posteriors were expected"),
+        ({"thresholds": {}}, "thresholds"),
+        ({"thresholds": "[]"}, "no JSON dict"),
+        ({"detector": {"smoothing": 0, "tolerance": 16}}, "smoothing"),
+        ({"detector": {"smoothing": 10**9, "tolerance": 16}}, "smoothing"),
+    ],
+)
+def test_a_model_for_another_satellite_is_refused(tmp_path: Path, metadata: dict, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        WakeModel.load(altered(tmp_path, **metadata))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"version https://git-lfs.github.com/spec/v1\n", bytes(range(99))])
+def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.plan").write_bytes(content)
+    assert run("detect", "--model", tmp_path / "m.plan", "x.wav") == 78
+    assert "m.plan" in capsys.readouterr().err
+
+
+def test_an_altered_model_with_the_same_promises_works(tmp_path: Path) -> None:
+    model = WakeModel.load(altered(tmp_path, version="2"))
+    assert Listener(model, model.thresholds, refractory_s=1.0).push(0, sound()) == whole()

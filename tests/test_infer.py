@@ -1,0 +1,169 @@
+"""Every value gets a fact, and the fact is true for every length of the stream."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pulse.dim import STREAM, Dim
+from pulse.errors import GraphError, NotStreamable, PulseError
+from pulse.graph import Graph
+from pulse.infer import infer
+from tests import graphs
+from tests.graphs import END, Builder, batch_graph
+
+
+def inferred(b: Builder, *outputs: str, shape: tuple[int | str, ...] = (1, 4, "S")) -> Graph:
+    return infer(batch_graph(b.model(shape, list(outputs))))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(network=graphs.networks(), extra=st.integers(0, 9))
+def test_shapes_are_those_of_onnxruntime(network: graphs.Network, extra: int) -> None:
+    graph = infer(batch_graph(network.model))
+    items = 60 + extra
+    x = np.zeros((1, network.channels, items), np.float32)
+    for value, found in zip(graph.outputs.values(), graphs.whole(network.model, x), strict=True):
+        shape = [length.at(items) if isinstance(length, Dim) else length for length in graph.facts[value].shape]
+        assert shape == list(found.shape)
+
+
+def test_the_arithmetic_of_shapes_is_known() -> None:
+    """x.reshape(x.shape[0], -1, x.shape[2]) as exporters write it, and half of the channels by their number."""
+    b = Builder()
+    shape = b.add("Shape", "x")
+    first, last = (b.add("Gather", shape, b.constant(axis), axis=0) for axis in (0, 2))
+    rows = [b.add("Unsqueeze", item, b.constant([0])) for item in (first, last)]
+    y = b.add("Reshape", "x", b.add("Concat", rows[0], b.constant([-1]), rows[1], axis=0))
+    channels = b.add("Gather", shape, b.constant([1]), axis=0)
+    half = b.add("Div", b.add("Add", channels, b.constant([1])), b.constant([2]))
+    z = b.add("Slice", "x", b.constant([0]), half, b.constant([1]))
+    to_the_end = b.add("Slice", "x", b.constant([2]), rows[1], b.constant([2]))
+    graph = inferred(b, y, z, to_the_end)
+    assert str(graph.facts[last].value) == "S"
+    assert [graph.facts[name].shape for name in (y, z, to_the_end)] == [
+        (1, 4, STREAM),
+        (1, 2, STREAM),
+        (1, 4, STREAM - 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "lengths"),
+    [
+        ("MaxPool", {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}, "(S-1)//2+1"),
+        ("AveragePool", {"kernel_shape": [2]}, "S-1"),
+        ("MaxPool", {"kernel_shape": [4], "auto_pad": "SAME_UPPER"}, "S"),
+    ],
+)
+def test_windows_count(op: str, attributes: dict[str, object], lengths: str) -> None:
+    b = Builder()
+    y = b.add(op, "x", **attributes)
+    wanted = {"(S-1)//2+1": (STREAM - 1) // 2 + 1, "S-1": STREAM - 1, "S": STREAM}[lengths]
+    assert inferred(b, y).facts[y].shape == (1, 4, wanted)
+
+
+REFUSED: list[tuple[str, type[PulseError], str]] = [
+    ("bad channels", GraphError, r"node 'Conv0' \(Conv\) gets 4 channels; its weights \(2, 3, 3\) in 1 groups"),
+    ("bad sum", GraphError, r"node 'Add0' \(Add\) combines \(1, 4, S\) and \(3, 1\), and 4 does not fit 3"),
+    ("fixed time", GraphError, r"combines \(1, 4, S\) and \(1, 1, 7\), and S does not fit 7"),
+    ("last items", NotStreamable, r"node 'Slice0' \(Slice\) starts counting at the end of time"),
+    ("first items", NotStreamable, "stops at item 7 of an endless stream; slice to the end instead"),
+    ("every second", NotStreamable, "takes every 2th item of time; use a convolution or pool with a stride"),
+    ("split time", NotStreamable, "splits time, which has no end"),
+    ("join time", NotStreamable, "joins along time, which has no end"),
+    ("mean over time", NotStreamable, "reduces over time, so nothing comes out before the stream ends"),
+    ("reflect", NotStreamable, "pads with reflect; only constant padding is supported"),
+    ("stream as weight", NotStreamable, "takes its weights \\(input 1\\) from the stream"),
+    ("attention", NotStreamable, "only constant matrices on the right"),
+    ("same with stride", NotStreamable, "pads by auto_pad with stride 2"),
+    ("ceil", NotStreamable, "rounds its length up; export it with ceil_mode=False"),
+    ("two dimensions", NotStreamable, "2-dimensional; only 1-dimensional"),
+    ("gather", NotStreamable, "is supported on constants only"),
+    ("half", NotStreamable, "turns the stream into another type"),
+    ("bad reshape", NotStreamable, "makes a length that cannot be written down"),
+    ("bad axis", GraphError, "names the axis 5 of a value with 3 axes"),
+    ("huge", GraphError, "which is too large"),
+    ("training", NotStreamable, r"in training mode; call model.eval\(\)"),
+]  # fmt: skip
+
+
+def refused(what: str, b: Builder) -> str:
+    def ints(*numbers: int) -> str:
+        return b.constant(numbers)
+
+    four = b.constant(np.ones(4), np.float32)
+    match what:
+        case "bad channels":
+            return b.add("Conv", "x", b.floats(2, 3, 3))
+        case "bad sum":
+            return b.add("Add", "x", b.floats(3, 1))
+        case "fixed time":
+            return b.add("Add", "x", b.floats(1, 1, 7))
+        case "last items":
+            return b.front("x", -5)
+        case "first items":
+            return b.front("x", 0, 7)
+        case "every second":
+            return b.add("Slice", "x", ints(0), ints(END), ints(2), ints(2))
+        case "split time":
+            return b.add_many("Split", 2, "x", axis=2, num_outputs=2)[0]
+        case "join time":
+            return b.add("Concat", "x", "x", axis=2)
+        case "mean over time":
+            return b.add("ReduceMean", "x", ints(2))
+        case "reflect":
+            return b.add("Pad", "x", ints(0, 0, 1, 0, 0, 0), mode="reflect")
+        case "stream as weight":
+            return b.add("Conv", "x", b.add("Relu", "x"))
+        case "attention":
+            return b.add("MatMul", "x", b.floats(1, 2, 4, 4))
+        case "same with stride":
+            return b.add("Conv", "x", b.floats(2, 4, 3), auto_pad="SAME_UPPER", strides=[2])
+        case "ceil":
+            return b.add("MaxPool", "x", kernel_shape=[2], ceil_mode=1)
+        case "two dimensions":
+            return b.add("Conv", b.add("Unsqueeze", "x", ints(0)), b.floats(2, 1, 3, 3))
+        case "gather":
+            return b.add("Gather", "x", b.constant(0), axis=1)
+        case "half":
+            return b.add("Cast", "x", to=10)
+        case "bad reshape":
+            return b.add("Reshape", "x", ints(1, 3, -1))
+        case "bad axis":
+            return b.add("Squeeze", "x", ints(5))
+        case "huge":
+            return b.add("Pad", "x", ints(0, 2**40, 0, 0, 0, 0))
+        case "training":
+            return b.add("BatchNormalization", "x", four, four, four, four, training_mode=1)
+    raise AssertionError(what)
+
+
+@pytest.mark.parametrize(("what", "kind", "message"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_what_does_not_stream_is_a_sentence(what: str, kind: type[PulseError], message: str) -> None:
+    b = Builder()
+    y = refused(what, b)
+    with pytest.raises(kind, match=message) as caught:
+        inferred(b, y)
+    assert str(caught.value).startswith("infer: ")
+
+
+def test_many_large_constants_are_refused() -> None:
+    b = Builder()
+    y = "x"
+    for _ in range(9):
+        y = b.add("Add", y, b.add("ReduceMax", b.add("ConstantOfShape", b.constant([2**22]))))
+    with pytest.raises(GraphError, match="one constant too many"):
+        inferred(b, y)
+
+
+def test_constants_that_grow_are_refused() -> None:
+    b = Builder()
+    wide = b.add("Add", b.constant(np.zeros((3000, 1)), np.float32), b.constant(np.zeros((1, 3000)), np.float32))
+    with pytest.raises(GraphError, match="a constant of more than 4194304 elements"):
+        inferred(b, b.add("Add", "x", wide))
+    b = Builder()
+    with pytest.raises(GraphError, match="a constant of more than 4194304 elements"):
+        inferred(b, b.add("Add", "x", b.add("ConstantOfShape", b.constant([2**31, 2**31]))))

@@ -1,0 +1,185 @@
+"""Steps, slots and their places; and the tables, which are complete."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from pulse import declutter, evaluate, fuse, infer, load, lower, pulsify, reference
+from pulse.errors import GraphError, PlanError
+from pulse.place import lives
+from pulse.plan import Plan
+from pulse.step import Slot
+from tests import graphs
+from tests.graphs import Builder, compiled
+
+EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
+
+
+def plan_of(b: Builder, *outputs: str, pulse: int = 4) -> Plan:
+    return compiled(b.model((1, 4, "S"), list(outputs)), pulse)
+
+
+def kernels(plan: Plan) -> list[str]:
+    return [step.kernel for step in plan.steps]
+
+
+# --- the tables ---------------------------------------------------------------------------------------------------
+
+ON_CONSTANTS = {"ConstantOfShape", "Gather", "Shape"}  # these are computed by the compiler or refused
+STREAMED = set(load.OPS) - {"Constant"} - ON_CONSTANTS
+VIEWED = {"Flatten", "Squeeze", "Unsqueeze"}  # these become a Reshape
+ONLY_PULSED = {"Delay", "Fill", "Gate"}
+
+
+def test_every_op_has_a_row_in_infer() -> None:
+    assert set(infer.RULES) == STREAMED
+
+
+def test_every_op_has_a_row_in_pulsify_or_is_removed_before() -> None:
+    assert set(pulsify.RULES) == STREAMED - set(declutter.REMOVED)
+
+
+def test_every_pulsed_op_has_a_row_in_lower() -> None:
+    assert set(lower.RULES) == (set(pulsify.RULES) - VIEWED) | ONLY_PULSED
+
+
+def test_every_step_has_a_kernel() -> None:
+    moved = {"Slice", "Transpose", "Reshape", "Concat"}  # by views and copies
+    assert set(reference.KERNELS) == (set(lower.RULES) - moved) | {"Copy"}
+
+
+def test_every_activation_that_is_fused_has_a_kernel() -> None:
+    assert set(reference.ACTIVATIONS) == {"", *fuse.ACTIVATIONS}
+
+
+def test_what_is_evaluated_is_an_op() -> None:
+    assert set(evaluate.EVALUATIONS) | {"Shape"} <= set(load.OPS)
+    assert set(evaluate.EVALUATIONS) | {"Shape"} >= ON_CONSTANTS
+
+
+# --- steps --------------------------------------------------------------------------------------------------------
+
+
+def test_a_gated_layer_is_four_steps() -> None:
+    b = Builder()
+    parts = b.add_many("Split", 2, b.add("Conv", "x", b.floats(12, 4, 3)), axis=1, num_outputs=2)
+    z = b.add("Mul", b.add("Sigmoid", parts[1]), b.add("Tanh", parts[0]))
+    y = b.add("Add", b.front("x", 2), b.add("Conv", z, b.floats(4, 6, 1)))
+    skip = b.add("Relu", b.add("Conv", z, b.floats(4, 6, 1)))
+    plan = plan_of(b, y, skip)
+    assert kernels(plan) == ["Delay", "Conv", "Conv", "Conv"]
+    assert [step.parameters["activation"] for step in plan.steps[1:]] == ["Gate", "", "Relu"]
+
+
+@pytest.mark.parametrize("halves", ["swapped", "of another value", "unequal"])
+def test_what_only_looks_like_a_gate_is_none(halves: str) -> None:
+    b = Builder()
+    made = [b.add("Conv", "x", b.floats(6, 4, 1)) for _ in range(2)]
+    sizes = b.constant([2, 4] if halves == "unequal" else [3, 3])
+    (a, c), (_, other) = (b.add_many("Split", 2, name, sizes, axis=1) for name in made)
+    a, c = {"swapped": (c, a), "of another value": (a, other), "unequal": (a, b.add("ReduceMax", c, b.constant([1])))}[
+        halves
+    ]
+    plan = plan_of(b, b.add("Mul", b.add("Tanh", a), b.add("Sigmoid", c)))
+    assert "Mul" in kernels(plan)
+
+
+def test_what_moves_an_index_is_no_step() -> None:
+    b = Builder()
+    y = b.add("Transpose", "x", perm=[0, 2, 1])
+    y = b.add("Slice", y, b.constant([1]), b.constant([3]), b.constant([2]))
+    z = b.add("Unsqueeze", "x", b.constant([0]))
+    assert kernels(plan_of(b, b.add("Relu", y), z)) == ["Relu"]
+
+
+def test_what_lies_scattered_is_copied_before_it_is_reshaped() -> None:
+    b = Builder()
+    y = b.add("Unsqueeze", b.add("Transpose", "x", perm=[0, 2, 1]), b.constant([0]))
+    assert kernels(plan_of(b, y)) == ["Copy"]
+
+
+def test_a_convolution_of_one_tap_gathers_nothing() -> None:
+    b = Builder()
+    plan = plan_of(b, b.add("Conv", b.add("Relu", "x"), b.floats(4, 4, 1)))
+    assert kernels(plan) == ["Relu", "Conv"]
+    assert plan.steps[1].writes[2] is None
+
+
+# --- places -------------------------------------------------------------------------------------------------------
+
+
+def lives_of(plan: Plan) -> dict[int, tuple[int, int]]:
+    return lives(plan.steps, plan.inputs.values(), plan.outputs.values())
+
+
+def overlap(a: Slot, b: Slot) -> bool:
+    return a.offset < b.offset + b.size and b.offset < a.offset + a.size
+
+
+@EXAMPLES
+@given(network=graphs.networks())
+def test_slots_that_live_at_the_same_time_lie_apart(network: graphs.Network) -> None:
+    plan = compiled(network.model, network.pulse)
+    for room in ("state", "weights"):
+        for a, b in combinations([slot for slot in plan.slots if slot.room == room], 2):
+            assert not overlap(a, b)
+    arena = [(slot, life) for slot, life in lives_of(plan).items() if plan.slots[slot].room == "arena"]
+    for (one, a), (other, b) in combinations(arena, 2):
+        if a[0] <= b[1] and b[0] <= a[1]:
+            assert not overlap(plan.slots[one], plan.slots[other])
+
+
+def test_slots_that_do_not_meet_share_memory() -> None:
+    b = Builder()
+    y = "x"
+    for _ in range(20):
+        y = b.add("Tanh", y)
+    assert max(slot.offset + slot.size for slot in plan_of(b, y).slots) <= 4 * 16
+
+
+@EXAMPLES
+@given(network=graphs.networks())
+def test_the_same_model_gives_the_same_plan(network: graphs.Network) -> None:
+    one, two = (compiled(network.model, network.pulse) for _ in range(2))
+    assert one._content() == two._content()
+
+
+def test_more_memory_than_a_satellite_has_is_refused() -> None:
+    b = Builder()
+    y = b.add("Conv", "x", b.floats(5000, 4, 1))
+    with pytest.raises(GraphError, match=r"lower: an array of the shape \(1, 5000, 4096\) is too large"):
+        plan_of(b, y, pulse=4096)
+    b = Builder()
+    wide = b.add("Pad", "x", b.constant([0, 4000, 0, 0, 0, 0]))
+    with pytest.raises(GraphError, match="numbers of state, over 16777216"):
+        plan_of(b, *(b.add("MaxPool", wide, kernel_shape=[size]) for size in (2500, 2501)), pulse=1)
+    b = Builder()
+    with pytest.raises(PlanError, match="a golden vector of 30004 pulses would be too large"):
+        plan_of(b, b.front(b.add("Pad", "x", b.constant([0, 1000, 0, 0, 0, 0])), 30000), pulse=1)
+
+
+def test_the_receptive_field_is_what_one_output_sees() -> None:
+    b = Builder()
+    y = b.add("Conv", "x", b.floats(4, 4, 3), dilations=[2], strides=[2])
+    y = b.add("MaxPool", y, kernel_shape=[2], strides=[2])
+    plan = plan_of(b, b.add("Relu", y), pulse=8)
+    assert (plan.receptive_field, plan.stride) == (7, (4,))
+
+
+@EXAMPLES
+@given(network=graphs.networks(layers=4))
+def test_nothing_beyond_the_receptive_field_is_seen(network: graphs.Network) -> None:
+    """An impulse moves no more output items than the receptive field says."""
+    plan = compiled(network.model, network.pulse)
+    x = np.random.default_rng(5).standard_normal((1, network.channels, graphs.enough(plan))).astype(np.float32)
+    moved = x.copy()
+    at = x.shape[2] // 2
+    moved[:, :, at] += 1
+    one, two = (graphs.streamed(plan, stream, network.axes)[0] for stream in (x, moved))
+    differs = np.flatnonzero(np.moveaxis(one != two, network.axes[0], 0).reshape(one.shape[network.axes[0]], -1).any(1))
+    if len(differs):
+        assert (differs[-1] - differs[0]) * plan.stride[0] <= plan.receptive_field

@@ -1,0 +1,126 @@
+"""Training hears what the satellite hears, and what is exported is what was trained."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from daemon.detector import Detector, end_of
+from daemon.features import HOP, SAMPLE_RATE, WINDOW
+from models import evaluate, train
+from models.augment import BLUR_FRAMES, IGNORED, SCENE_FRAMES, TOLERANCE_FRAMES, Clip, Material, Scenes, targets
+from models.corpus import CorpusError, Recording, read_audio, read_manifest, select
+from models.wakeword import RECEPTIVE_FIELD, WakeWord
+
+FIELDS = (
+    *("file", "kind", "split", "source", "label", "speaker", "duration_s", "rms_dbfs", "peak", "est_snr_db"),
+    *("speech_start_s", "speech_end_s", "licence", "note"),
+)
+
+
+def write_corpus(folder: Path, words: tuple[str, ...]) -> Path:
+    """Words are chirps, each with its own pitch; speech is noise."""
+    rng = np.random.default_rng(0)
+    rows = []
+
+    def add(kind: str, split: str, label: str, sound: np.ndarray) -> None:
+        file = f"{len(rows)}.wav"
+        soundfile.write(folder / file, sound, SAMPLE_RATE)
+        span = ("0.3", "0.9") if kind == "wakeword" else ("", "")
+        rows.append([file, kind, split, "made", label, "s", len(sound) / SAMPLE_RATE, "", "", "", *span, "CC0", ""])
+
+    for split, takes in (("train", 4), ("dev", 2)):
+        for word, label in enumerate(words):
+            for _ in range(takes):
+                time = np.arange(round(0.6 * SAMPLE_RATE)) / SAMPLE_RATE
+                chirp = 0.3 * np.sin(2 * np.pi * (400 + 900 * word + 300 * time) * time * rng.uniform(0.98, 1.02))
+                add("wakeword", split, label, np.pad(chirp, round(0.3 * SAMPLE_RATE)))
+        for _ in range(takes):
+            add("speech", split, "noise", rng.normal(size=4 * SAMPLE_RATE) * 0.05)
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([FIELDS, *rows])
+    return folder
+
+
+def test_manifest_is_read_and_share_alike_stays_out_of_training(tmp_path: Path) -> None:
+    recordings = read_manifest(write_corpus(tmp_path, ("up",)))
+    assert len(select(recordings, "train", {"wakeword"}, shippable=True)) == 4
+    shared = [Recording(**{**vars(r), "licence": "CC-BY-SA-4.0"}) for r in recordings]
+    assert not select(shared, "train", {"wakeword", "speech"}, shippable=True)
+    assert len(select(shared, "dev", {"speech"}, shippable=False)) == 2
+    assert len(read_audio(recordings[0])) == round(1.2 * SAMPLE_RATE)
+
+
+@pytest.mark.parametrize("text", ["file,kind\na.wav,speech\n", ",".join(FIELDS) + "\n" + "x," * 13 + "\n"])
+def test_a_bad_manifest_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.csv").write_text(text)
+    with pytest.raises(CorpusError, match=r"manifest\.csv:2"):
+        read_manifest(tmp_path)
+
+
+def test_targets_surround_the_end_of_the_word() -> None:
+    start, end = 3 * SAMPLE_RATE, 4 * SAMPLE_RATE
+    target = targets([(2, start, end)])
+    said = np.flatnonzero(target == 2)
+    assert len(target) == SCENE_FRAMES
+    assert len(said) == 2 * TOLERANCE_FRAMES + 1
+    assert abs(end_of(int(said[TOLERANCE_FRAMES])) - end) <= HOP // 2
+    assert (target[said[-1] + 1 : said[-1] + 1 + BLUR_FRAMES] == IGNORED).all()
+    assert target[said[-1] + 1 + BLUR_FRAMES] == 0
+    assert target[(start + (end - start) // 4 - WINDOW) // HOP] == 0
+
+
+def test_a_scene_is_the_same_sound_every_time() -> None:
+    rng = np.random.default_rng(0)
+    word = Clip(rng.normal(size=8000).astype(np.float32), 1000, 7000)
+    speech = rng.normal(size=30_000).astype(np.float32)
+    material = Material(((word,), (word,)), (speech,), (speech,), (speech[:400],))
+    first, second, other = (Scenes(material, "hamming", seed)[5] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+    assert (first[0] != other[0]).any()
+    assert set(np.unique(first[1])) <= {IGNORED, 0, 1, 2}
+
+
+def test_the_network_sees_only_its_receptive_field() -> None:
+    torch.manual_seed(0)
+    network = WakeWord(3).eval()
+    frames = torch.randn(1, RECEPTIVE_FIELD + 3, 40)
+    whole = network(frames)
+    assert whole.shape == (1, 4, 3)
+    torch.testing.assert_close(network(frames[:, 2 : 2 + RECEPTIVE_FIELD]), whole[:, 2:3], atol=1e-5, rtol=1e-4)
+
+
+def test_perturbed_frames_keep_their_targets() -> None:
+    settings = train.Settings(gain_db=0, tilt_db=0, masked_mels=0, warp=0)
+    rows = torch.arange(SCENE_FRAMES)
+    frames = rows[None, :, None].float().expand(1, -1, 40)
+    perturbed, moved = train.perturb(frames, rows[None], settings, np.random.default_rng(3))
+    assert perturbed.shape == (1, settings.frames, 40)
+    assert (perturbed[0, :, 0] - moved[0]).abs().max() <= 0.51
+
+
+def test_events_respect_the_refractory_as_the_detector_does() -> None:
+    scores = np.random.default_rng(4).random((5000, 1)).astype(np.float32)
+    refractory = int(evaluate.REFRACTORY_S * 100)
+    one = Detector([("w", 0.9)], smoothing=1, tolerance=0, refractory=refractory, warm_up=0)
+    assert evaluate.events(scores[:, 0], 0.9) == sum(one.push(row) is not None for row in scores)
+
+
+def test_curves_count_hits_near_the_word_and_alarms_elsewhere() -> None:
+    def scored(peak_at: int, label: str, height: float = 1.0, excluded: str = "") -> evaluate.Scored:
+        scores = np.zeros((1000, 1), np.float32)
+        scores[peak_at] = height
+        return evaluate.Scored(scores, 0.5, label, 100, 200, frozenset({excluded}))
+
+    streams = [scored(150, "w"), scored(300, "w"), scored(150, "v"), scored(9, "", 0.5), scored(9, "", 1.0, "w")]
+    (curve,) = evaluate.curves(streams, ["w"])
+    low, high = (int(np.argmin(np.abs(evaluate.THRESHOLDS - t))) for t in (0.3, 0.9))
+    assert (curve.positives, curve.hours) == (2, 1.0)
+    assert curve.misses[low] == curve.misses[high] == 0.5
+    assert (curve.alarms[low], curve.alarms[high]) == (2, 1)
+    assert curve.at_alarms(1.0) > low
+    assert "| w |" in evaluate.table([curve], {"w": 0.9})

@@ -1,0 +1,78 @@
+"""`wakepulse-compile`: one line when something is wrong, every stage on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pulse.cli import STAGES, main
+from pulse.plan import Plan
+from tests.graphs import Builder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    b = Builder()
+    y = b.add("Dropout", b.add("Conv", "x", b.floats(4, 3, 3), b.floats(4)))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b.model((1, 3, "S"), [b.add("Relu", y)]).SerializeToString())
+    return path
+
+
+def test_a_model_becomes_a_plan_file(model: Path, tmp_path: Path) -> None:
+    assert main([str(model), "-o", str(tmp_path / "model.plan"), "--pulse", "5"]) == 0
+    assert Plan.load(tmp_path / "model.plan").pulse == 5
+
+
+@pytest.mark.parametrize(
+    ("stage", "line"),
+    [
+        ("load", "Dropout 'Dropout1': y0 -> y1"),
+        ("infer", "Relu 'Relu2': y1 -> y2: float32 (1, 4, S-2) @2"),
+        ("declutter", "# node 'Dropout1' (Dropout) does nothing"),
+        ("pulsify", "Delay 'x.late0+2': x, extra=0, overlap=2, value=0.0 -> x.late0+2: float32 (1, 3, 10) @2"),
+        ("lower", "   0 state[0](1, 3, 10) = Delay(arena[0](1, 3, 8))  # x.late0+2"),
+    ],
+)
+def test_every_stage_can_be_seen(stage: str, line: str, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stage in STAGES
+    assert main([str(model), "--show", stage]) == 0
+    assert line in capsys.readouterr().out.splitlines()
+
+
+def test_the_summary_counts(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(model), "--summary"]) == 0
+    rows = dict(line.split(None, 1) for line in capsys.readouterr().out.replace("MACs per item", "MACs").splitlines())
+    assert rows["parameters"] == "40"
+    assert rows["MACs"] == "36"
+    assert rows["delay"] == "2 items"
+    assert rows["state"] == "120 bytes"
+
+
+def test_nothing_to_do_is_said(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([str(model)])
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_a_plan_file_can_be_summed_up(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(model), "-o", str(tmp_path / "model.plan")])
+    assert main([str(tmp_path / "model.plan"), "--summary"]) == 0
+    assert "receptive field  3 items" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.onnx", "--summary"], "cannot read gone.onnx: No such file or directory"),
+        (["MODEL", "--summary", "--pulse", "0"], "a pulse of 0 items is impossible"),
+        (["MODEL", "-o", "/nowhere/model.plan"], "cannot write /nowhere/model.plan: No such file or directory"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: list[str], message: str, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument.replace("MODEL", str(model)) for argument in arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("wakepulse-compile: ") and message in error and error.count("\n") == 1

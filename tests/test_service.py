@@ -1,0 +1,49 @@
+"""The service manager understands the unit, and the unit what the satellite tells it."""
+
+from __future__ import annotations
+
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daemon import cli
+
+UNIT = Path(__file__).resolve().parent.parent / "systemd" / "satellite.service"
+
+
+def verify(tmp_path: Path, text: str) -> str:
+    """What systemd has to say about the unit, with a program that exists here."""
+    program = text.split("ExecStart=")[1].split()[0]
+    path = tmp_path / UNIT.name
+    path.write_text(text.replace(program, sys.executable))
+    result = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=60)
+    return result.stdout + result.stderr
+
+
+def unit() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(UNIT)
+    return parser
+
+
+def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
+    assert UNIT.name not in verify(tmp_path, UNIT.read_text("utf-8"))
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("WatchdogSec=10", "WatchdogSec=x"), ("RestartSec", "RestrtSec")])
+def test_systemd_would_find_a_fault(tmp_path: Path, right: str, wrong: str) -> None:
+    assert UNIT.name in verify(tmp_path, UNIT.read_text("utf-8").replace(right, wrong))
+
+
+def test_a_bad_configuration_is_not_tried_again() -> None:
+    assert unit()["Service"]["RestartPreventExitStatus"] == str(cli.MISCONFIGURED)
+
+
+def test_the_program_is_the_one_that_is_installed() -> None:
+    program, verb, *options = unit()["Service"]["ExecStart"].split()
+    assert Path(program).name == "wakepulse"
+    assert (verb, options) == ("run", ["--config", "/etc/wakepulse/satellite.yaml"])

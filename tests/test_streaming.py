@@ -1,0 +1,151 @@
+"""Streaming equals batch: the law of the compiler and the engine, over random networks, pulses and cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import pulse
+from tests import graphs, wavenet
+from tests.graphs import Builder
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+EXAMPLES = settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=SLOW)
+FEW = settings(EXAMPLES, max_examples=50)
+PULSES = (1, 8, 13)
+
+
+def noise(plan: pulse.Plan, channels: int) -> Any:
+    """A stream that is long enough for every output to start, (1, channels, time)."""
+    return np.random.default_rng(1).standard_normal((1, channels, graphs.enough(plan))).astype(np.float32)
+
+
+@EXAMPLES
+@given(network=graphs.networks())
+def test_streaming_equals_batch(network: graphs.Network) -> None:
+    plan = graphs.compiled(network.model, network.pulse)
+    x = noise(plan, network.channels)
+    found = graphs.streamed(plan, x, network.axes)
+    graphs.assert_law(plan, graphs.whole(network.model, x), found, network.axes)
+
+
+@FEW
+@given(network=graphs.networks(), heard=st.integers(0, 5))
+def test_a_reset_forgets_everything(network: graphs.Network, heard: int) -> None:
+    plan = graphs.compiled(network.model, network.pulse)
+    x = noise(plan, network.channels)
+    fresh = graphs.streamed(plan, x, network.axes)
+    used = pulse.State(plan)
+    for _ in range(heard):
+        used.run(np.full_like(x[:, :, : plan.pulse], 3.0))
+    used.reset()
+    assert_equal(graphs.streamed(plan, x, network.axes, used), fresh)
+
+
+@FEW
+@given(network=graphs.networks())
+def test_two_states_do_not_disturb_each_other(network: graphs.Network) -> None:
+    plan = graphs.compiled(network.model, network.pulse)
+    x = noise(plan, network.channels)
+    alone = graphs.streamed(plan, x, network.axes)
+    state, other = pulse.State(plan), pulse.State(plan)
+    pieces = []
+    for piece in np.split(x, x.shape[2] // plan.pulse, 2):
+        pieces.append([y.copy() for y in state.run(piece)])
+        other.run(-piece)
+    found = [np.concatenate(parts, axis) for parts, axis in zip(zip(*pieces, strict=True), network.axes, strict=True)]
+    assert_equal(found, alone)
+
+
+@FEW
+@given(network=graphs.networks())
+def test_the_pulse_does_not_matter(network: graphs.Network) -> None:
+    """A pulse of twice the size gives the same items, behind a delay that is the same."""
+    single, double = (graphs.compiled(network.model, network.pulse * times) for times in (1, 2))
+    assert single.delay == double.delay
+    assert single.receptive_field == double.receptive_field
+    x = noise(double, network.channels)
+    found = graphs.streamed(single, x, network.axes)
+    for one, two, axis, delay in zip(
+        found, graphs.streamed(double, x, network.axes), network.axes, single.delay, strict=True
+    ):
+        one, two = (np.moveaxis(y, axis, -1)[..., delay:] for y in (one, two))
+        np.testing.assert_allclose(one, two, rtol=graphs.TOLERANCE, atol=graphs.TOLERANCE)
+
+
+def test_two_inputs_meet() -> None:
+    b = Builder()
+    late = b.add("Conv", "x", b.floats(3, 3, 4))
+    model = b.model((1, 3, "S"), [b.add("Add", late, b.front("z", 2, -1))])
+    model.graph.input.append(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, (1, 3, "S")))
+    plan = graphs.compiled(model, 5)
+    x, z = np.random.default_rng(6).standard_normal((2, 1, 3, 40)).astype(np.float32)
+    state = pulse.State(plan)
+    found = [state.run(x[:, :, at : at + 5], z[:, :, at : at + 5])[0].copy() for at in range(0, 40, 5)]
+    graphs.assert_law(plan, graphs.whole(model, x, z), [np.concatenate(found, 2)], [2])
+
+
+def test_the_oldest_spelling_streams_too() -> None:
+    b = Builder(opset=9)
+    parts = b.add_many("Split", 2, b.add("Pad", "x", pads=[0, 0, 2, 0, 0, 1], value=0.5), axis=1, split=[1, 2])
+    y = b.add("Clip", b.add("Concat", *reversed(parts), axis=1), min=-0.5, max=0.8)
+    y = b.add("Unsqueeze", b.add("Squeeze", y, axes=[0]), axes=[0])
+    y = b.add("Conv", b.add("Slice", y, starts=[1], ends=[graphs.END], axes=[2]), b.floats(4, 3, 3))
+    y = b.add("Softmax", b.add("Transpose", b.add("Dropout", y), perm=[0, 2, 1]), axis=2)
+    model = b.model((1, 3, "S"), [b.add("ReduceMax", y, axes=[2])])
+    plan = graphs.compiled(model, 4)
+    x = noise(plan, 3)
+    graphs.assert_law(plan, graphs.whole(model, x), graphs.streamed(plan, x, [1]), [1])
+
+
+def test_padding_by_name_streams_too() -> None:
+    b = Builder()
+    y = b.add("Conv", "x", b.floats(3, 3, 4), auto_pad="SAME_UPPER")
+    y = b.add("Conv", y, b.floats(3, 3, 4), auto_pad="SAME_LOWER")
+    y = b.add("Conv", y, b.floats(3, 3, 4), auto_pad="VALID", strides=[2])
+    model = b.model((1, 3, "S"), [y])
+    plan = graphs.compiled(model, 4)
+    x = noise(plan, 3)
+    graphs.assert_law(plan, graphs.whole(model, x), graphs.streamed(plan, x, [2]), [2])
+
+
+def assert_equal(found: list[Any], wanted: list[Any]) -> None:
+    for have, want in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(have, want)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["dynamo", "torchscript"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The network of 24 layers as one of the two exporters of PyTorch writes it."""
+    path = tmp_path_factory.mktemp("wavenet") / "wavenet.onnx"
+    wavenet.export(path, dynamo=request.param)
+    yield path
+
+
+@pytest.mark.parametrize("size", PULSES)
+def test_the_wake_word_network_streams(exported: Path, size: int) -> None:
+    plan = pulse.compile(exported, size)
+    assert (plan.pulse, plan.delay, plan.stride, plan.receptive_field) == (size, (182,), (1,), 183)
+    assert len(plan.steps) <= 101
+    x = np.random.default_rng(2).standard_normal((1, 25 * 13, wavenet.FEATURES)).astype(np.float32)
+    x = x[:, : x.shape[1] // size * size]
+    found = graphs.streamed(plan, x, [1])
+    graphs.assert_law(plan, graphs.whole(onnx.load(exported), x), found, [1])
+
+
+def test_both_exporters_give_one_program(tmp_path: Path) -> None:
+    """The names in it differ, and nothing else."""
+    plans = []
+    for dynamo in (False, True):
+        wavenet.export(tmp_path / "wavenet.onnx", dynamo=dynamo, layers=2)
+        plans.append(pulse.compile(tmp_path / "wavenet.onnx"))
+    assert [step.kernel for step in plans[0].steps] == [step.kernel for step in plans[1].steps]
+    assert plans[0].slots == plans[1].slots
+    np.testing.assert_array_equal(plans[0].weights, plans[1].weights)

@@ -1,0 +1,95 @@
+"""A training small enough for a test: it goes on where it was killed, and what it exports is a working model."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from daemon.features import MELS, SAMPLE_RATE
+from daemon.listener import Listener
+from daemon.model import WakeModel
+from models import cli, train
+from models.evaluate import run
+from models.export import ExportError, prove
+from models.wakeword import RECEPTIVE_FIELD, WakeWord
+from tests.shipped import MODEL
+from tests.test_models import write_corpus
+
+WORDS = ("up", "down")
+SETTINGS = train.Settings(words=WORDS, steps=4, scenes=2, frames=300, warm_up=1, check_every=2)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"), WORDS)
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    train.train(corpus, folder, SETTINGS)
+    return folder
+
+
+class Killed(BaseException):
+    """Stands for the signal that ends a training just after a checkpoint."""
+
+
+def test_a_killed_training_goes_on_where_it_was(
+    corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = train.Training.save
+
+    def save_and_die(training: train.Training, folder: Path) -> None:
+        save(training, folder)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train.Training, "save", save_and_die)
+        with pytest.raises(Killed):
+            train.train(corpus, tmp_path, SETTINGS)
+    train.train(corpus, tmp_path, SETTINGS)
+    assert train.read_settings(tmp_path) == SETTINGS
+    for key, value in train.average_weights(trained).items():
+        torch.testing.assert_close(train.average_weights(tmp_path)[key], value)
+    assert [line.split(",")[0] for line in (tmp_path / "log.txt").read_text().splitlines()] == ["step 2", "step 4"]
+
+
+def test_the_exported_model_is_the_trained_one(
+    corpus: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "two.onnx"
+    assert cli.main(["export", "--corpus", str(corpus), "--from", str(trained), "-o", str(path)]) == 0
+    table = capsys.readouterr().out
+    model = WakeModel.load(path.with_suffix(".plan"))
+    assert (model.words, model.window_function, model.plan.delay) == (WORDS, "hamming", (RECEPTIVE_FIELD - 1,))
+    Listener(model, model.thresholds, refractory_s=1.0).push(0, np.ones(3 * SAMPLE_RATE, np.int16))
+
+    frames = np.random.default_rng(0).normal(8, 4, (500, MELS)).astype(np.float32)
+    session = onnxruntime.InferenceSession(path)
+    (whole,) = session.run(None, {"features": frames[None]})
+    network = WakeWord(1 + len(WORDS))
+    network.load_state_dict(train.average_weights(trained))
+    for posteriors in (run(model.plan)(frames), train.posteriors(network.eval(), frames)):
+        np.testing.assert_allclose(posteriors[RECEPTIVE_FIELD - 1 :], whole[0, :, 1:], atol=1e-4)
+
+    assert cli.main(["evaluate", "--corpus", str(corpus), str(path.with_suffix(".plan"))]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == table.splitlines()[:2]
+
+
+def test_a_plan_that_differs_from_its_network_is_refused() -> None:
+    model = WakeModel.load(MODEL)
+    frames = np.random.default_rng(0).normal(8, 4, (1, 400, MELS)).astype(np.float32)
+    expected = run(model.plan)(frames[0])[RECEPTIVE_FIELD - 1 :]
+    whole = np.concatenate([1 - expected.sum(axis=1, keepdims=True), expected], axis=1)[None]
+    prove(model.plan, frames, whole)
+    for wrong in (whole + 2e-4, np.full_like(whole, np.nan)):
+        with pytest.raises(ExportError, match="differ"):
+            prove(model.plan, frames, wrong)
+
+
+def test_a_corpus_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--corpus", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "cannot read" in capsys.readouterr().err

@@ -21,10 +21,10 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.features import SAMPLE_RATE
+from daemon.features import HOP, SAMPLE_RATE
 from daemon.recording import read
 
-BLOCK = 1280  # samples, 80 ms: one pulse of 8 frames
+BLOCK = 8 * HOP  # samples, 80 ms: one pulse of 8 frames
 SAMPLE_BYTES = 2
 RING_BLOCKS = 2 * SAMPLE_RATE // BLOCK  # 2 s: longer than a busy board stalls, short enough not to answer late
 START_S = 5.0  # some sound servers and wireless microphones take their time to begin
@@ -117,10 +117,10 @@ class Ring:
         """The oldest block that is still whole, or None if all have been read."""
         slots = len(self._lengths)
         while self._read < self._written:
-            overtaken = self._written - slots + 1 - self._read  # one slot may be in the writer's hands
-            if overtaken > 0:
-                self._read += overtaken
-                self.dropped += overtaken
+            if self._read + slots <= self._written:  # one slot may be in the writer's hands
+                # A reader that was overtaken catches up at once: one long gap, not one before every block.
+                self.dropped += self._written - 1 - self._read
+                self._read = self._written - 1
             slot = self._read % slots
             first, block = self._firsts[slot], self._data[slot, : self._lengths[slot]].copy()
             if self._written - self._read < slots:
@@ -194,8 +194,7 @@ class SoundCard:
         lost = 0
         if status.input_overflow and self._adc_end:
             self._overflows += 1
-            measured = round((begun - self._adc_end) * SAMPLE_RATE)
-            lost = measured if frames < measured < LONGEST_GAP_S * SAMPLE_RATE else frames
+            lost = min(max(1, round((begun - self._adc_end) * SAMPLE_RATE)), LONGEST_GAP_S * SAMPLE_RATE)
         self._adc_end = begun + frames / SAMPLE_RATE
         self._ring.write(memoryview(data), lost=lost)
         self._bell.ring()

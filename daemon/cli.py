@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -12,14 +13,15 @@ import numpy as np
 
 from daemon import capture
 from daemon.broker import BrokerError
-from daemon.capture import CaptureError
+from daemon.capture import CaptureError, WavFile
 from daemon.config import Config, ConfigError, load
 from daemon.detector import Detection
 from daemon.features import HOP, SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
-from daemon.recording import RecordingError, read
-from daemon.satellite import Satellite, thresholds
+from daemon.mqtt import LinkError
+from daemon.recording import RecordingError
+from daemon.satellite import Satellite, open_source, thresholds
 
 OK, FAILED, MISCONFIGURED = 0, 1, 78  # 78 is EX_CONFIG of sysexits.h: the service manager does not try again
 
@@ -29,12 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="wakepulse: %(message)s", stream=sys.stderr)
     try:
-        return int(options.verb(options))
-    except (ConfigError, ModelError) as error:
+        status = int(options.verb(options))
+        sys.stdout.flush()
+        return status
+    except (ConfigError, ModelError, BrokerError) as error:
         print(f"wakepulse: {error}", file=sys.stderr)
         return MISCONFIGURED
-    except (CaptureError, RecordingError, BrokerError) as error:
+    except (CaptureError, LinkError) as error:
         print(f"wakepulse: {error}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:  # whoever read our lines has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 
@@ -59,9 +66,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _threshold(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"thresholds lie above 0 and at most at 1, not at {text}")
+        raise argparse.ArgumentTypeError(f"a threshold is a number above 0 and at most 1, not {text!r}")
     return value
 
 
@@ -98,9 +108,12 @@ def _detect(options: argparse.Namespace) -> int:
 
 def _hear(path: Path, listener: Listener) -> list[Detection]:
     """All detections in a recording, which is heard as if it followed upon silence: its first word counts too."""
-    sound = read(path)
+    recording = WavFile(path, realtime=False)
     lead = np.zeros(-(-listener.warm_up // HOP) * HOP, np.int16)  # whole hops, so that frames begin where they would
-    return [*listener.push(-len(lead), lead), *listener.push(0, sound), *listener.finish()]
+    found = listener.push(-len(lead), lead)
+    for first, block in recording.blocks():
+        found += listener.push(first, block)
+    return found + listener.finish()
 
 
 def _line(path: Path, detection: Detection, *, as_json: bool) -> str:
@@ -112,8 +125,12 @@ def _line(path: Path, detection: Detection, *, as_json: bool) -> str:
 
 def _check(options: argparse.Namespace) -> int:
     config = _config(options)
+    config.mqtt.secret()
+    if config.audio.file is not None:
+        open_source(config.audio).close()
     model = WakeModel.load(config.wake.model)
-    print(f"site {config.site_id}, broker {config.mqtt.host}:{config.mqtt.port}, source {config.audio.source}")
+    broker = "inside" if config.mqtt.embedded else f"{config.mqtt.host}:{config.mqtt.port}"
+    print(f"site {config.site_id}, broker {broker}, source {config.audio.source}")
     print(f"model {model.path} {model.version}, pulse {model.plan.pulse} frames, golden vector right")
     for word, threshold in thresholds(config.wake, model).items():
         print(f"word {word}, threshold {threshold:g} (the model recommends {model.thresholds[word]:g})")

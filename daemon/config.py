@@ -1,7 +1,7 @@
 """One YAML file becomes one frozen `Config`: every key, its default and its range are here and nowhere else.
 
 What is wrong with the file is said in one line, `file:line: what; did you mean 'x'?`. This module opens no device, no
-model and no connection, and knows of the other modules nothing at all.
+model and no connection.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -16,6 +17,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 import yaml
 from msgspec import Meta, Struct
+
+from daemon.detector import REFRACTORY_S
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_DEPTH = 8  # mappings within mappings; the deepest key, wake.words.NAME.threshold, needs 4
@@ -27,14 +30,16 @@ SECRET = "mqtt.password"
 
 # The types of the keys: what msgspec checks, and how a message names what would be right.
 Text = Annotated[str, Meta(min_length=1, max_length=255, description="text of 1 to 255 characters")]
+# A level of an MQTT topic: brokers cut off a client that sends wildcards, control characters or half a character.
+TOPIC_LEVEL = re.compile(r"[^#+/\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}")
 Topic = Annotated[
     str,
-    Meta(pattern=r"\A[^#+/\x00]{1,64}\Z", description="text of 1 to 64 characters without '#', '+' and '/'"),
+    Meta(pattern=rf"\A{TOPIC_LEVEL.pattern}\Z", description="text of 1 to 64 characters without '#', '+' and '/'"),
 ]
 Flag = Annotated[bool, Meta(description="true or false")]
 Choice = Annotated[Literal["microphone", "file", "stdin"], Meta(description="microphone, file or stdin")]
 Threshold = Annotated[float, Meta(gt=0, le=1, description="a number above 0 and at most 1")]
-Refractory = Annotated[float, Meta(ge=0, le=60, description="seconds from 0 to 60")]
+Refractory = Annotated[float, Meta(ge=0.5, le=60, description="seconds from 0.5 to 60")]
 Age = Annotated[float, Meta(gt=0, le=3600, description="seconds above 0 and at most 3600")]
 Keepalive = Annotated[int, Meta(ge=1, le=65535, description="whole seconds from 1 to 65535")]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
@@ -66,7 +71,7 @@ class WakeConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     model: File = SHIPPED_MODELS / "six_words.plan"
     words: dict[str, WordConfig] = {}
-    refractory_s: Refractory = 1.0
+    refractory_s: Refractory = REFRACTORY_S
 
 
 class MqttConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -226,7 +231,7 @@ def _plain(value: str, line: int) -> None:
         if character in INVISIBLE:
             raise _Fault(f"has an invisible character (U+{ord(character):04X}); type a plain space instead", line)
     if value.startswith(tuple(TYPOGRAPHIC)) or value.endswith(tuple(TYPOGRAPHIC)):
-        raise _Fault(f"has a typographic quote in {_shown(value)}; type a straight ' or \" instead", line)
+        raise _Fault("has a typographic quote; type a straight ' or \" instead", line)
 
 
 def _entries(node: yaml.Node, where: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
@@ -251,6 +256,11 @@ def _agree(config: Config, root: yaml.Node | None) -> None:
     """What no single key can be blamed for."""
     if config.audio.source == "file" and config.audio.file is None:
         raise _Fault("audio.source is file, but audio.file does not say which", _find(root, "audio", "source"))
+    try:
+        config.mqtt.host.encode("idna")
+    except UnicodeError:
+        what = f"mqtt.host {_shown(config.mqtt.host)} is no name of a host"
+        raise _Fault(what, _find(root, "mqtt", "host")) from None
     if config.mqtt.password is not None and config.mqtt.password_file is not None:
         raise _Fault("set mqtt.password or mqtt.password_file, not both", _find(root, "mqtt", "password_file"))
     if config.mqtt.username is None and (config.mqtt.password or config.mqtt.password_file):

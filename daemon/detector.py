@@ -1,7 +1,7 @@
 """Posteriors in, detections out. Time is counted in frames: no clock, no thread, no log, no sound.
 
-A word's score is the mean of its posterior over the last frames. The network was trained to say a word within
-`tolerance` frames of the word's end, so the first frame that says it places the end.
+A word's score is the mean of its posterior over the last frames. A network begins to say a word some frames before the
+word's end; how many, `onset_to_end`, was measured when it was exported, and places the end.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from daemon.features import HOP, WINDOW
 
 SURE = 0.5  # posterior from which on a frame says the word
+REFRACTORY_S = 1.0  # after a detection no new one is made, so that one utterance counts once
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Detection:
     word: str
     score: float  # 0 to 1, at least the word's threshold
     sample: int  # just after the last one that the detection needed
-    end_sample: int  # at which the word ended, as far as the posteriors tell; never after `sample`
+    end_sample: int  # at which the word ends, as far as the posteriors tell; that may be a little after `sample`
 
 
 def smooth(posteriors: NDArray[np.float32], smoothing: int) -> NDArray[np.float32]:
@@ -42,13 +43,19 @@ class Detector:
     """Compares smoothed posteriors with a threshold per word, from the first frame of a stream on."""
 
     def __init__(
-        self, thresholds: Sequence[tuple[str, float]], *, smoothing: int, tolerance: int, refractory: int, warm_up: int
+        self,
+        thresholds: Sequence[tuple[str, float]],
+        *,
+        smoothing: int,
+        onset_to_end: int,
+        refractory: int,
+        warm_up: int,
     ) -> None:
         """`thresholds` of each word in the order of the posteriors; all else in frames."""
         self._words = [word for word, _ in thresholds]
         self._thresholds = np.array([threshold for _, threshold in thresholds])
         self._smoothing = smoothing
-        self._tolerance = tolerance
+        self._onset_to_end = onset_to_end
         self._refractory = refractory
         self._warm_up = warm_up
         self._recent = np.zeros((smoothing, len(thresholds)), np.float32)
@@ -84,5 +91,4 @@ class Detector:
     def _word_end(self, word: int) -> int:
         oldest_first = np.roll(self._recent[:, word], -(self._frame + 1) % self._smoothing)
         onset = int(np.argmax(oldest_first >= min(SURE, float(oldest_first.max()))))
-        frame = self._frame - self._smoothing + 1 + onset + self._tolerance
-        return end_of(min(self._frame, frame))
+        return end_of(self._frame - self._smoothing + 1 + onset + self._onset_to_end)

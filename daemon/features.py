@@ -55,7 +55,7 @@ def window_function_of(metadata: Mapping[str, str]) -> str:
         raise FeatureMismatch(f"the model does not say which features it was trained on (no {METADATA_KEY!r} metadata)")
     try:
         stated = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FeatureMismatch(f"the model's {METADATA_KEY!r} metadata is not JSON: {text[:80]!r}") from None
     if not isinstance(stated, dict):
         raise FeatureMismatch(f"the model's {METADATA_KEY!r} metadata is not a JSON object: {text[:80]!r}")

@@ -32,7 +32,7 @@ class Listener:
         self._detector = Detector(
             [(word, thresholds.get(word, np.inf)) for word in model.words],
             smoothing=model.smoothing,
-            tolerance=model.tolerance,
+            onset_to_end=model.onset_to_end,
             refractory=round(refractory_s * FRAMES_PER_SECOND),
             warm_up=model.plan.delay[0],
         )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pulse
+from daemon.config import TOPIC_LEVEL
 from daemon.features import MELS, FeatureMismatch, window_function_of
 
 T = TypeVar("T")
 
-WORD = re.compile(r"[^#+/\0]{1,64}")  # a word is a level of MQTT topics
 MAX_WORDS = 100
-MAX_FRAMES = 1000  # bound on smoothing and tolerance
+MAX_FRAMES = 1000  # bound on smoothing and onset_to_end
 
 
 class ModelError(ValueError):
@@ -35,7 +34,7 @@ class WakeModel:
     words: tuple[str, ...]  # ids, in the order of the network's outputs after "none"
     thresholds: Mapping[str, float]  # recommended, per word
     smoothing: int  # frames over which its thresholds hold
-    tolerance: int  # frames around a word's end in which it says the word
+    onset_to_end: int  # frames from the first one that says a word to the word's end
 
     @staticmethod
     def load(path: Path) -> WakeModel:
@@ -53,11 +52,11 @@ def _interpret(plan: pulse.Plan, path: Path) -> WakeModel:
     metadata = plan.metadata
     window_function = window_function_of(metadata)
     words = tuple(map(str, _json(metadata, "words", list, path)))
-    if not 0 < len(words) <= MAX_WORDS or len(set(words)) < len(words) or not all(map(WORD.fullmatch, words)):
+    if not 0 < len(words) <= MAX_WORDS or len(set(words)) < len(words) or not all(map(TOPIC_LEVEL.fullmatch, words)):
         raise ModelError(f"cannot use the model {path}: it does not name 1 to {MAX_WORDS} different words")
     thresholds = _thresholds(_json(metadata, "thresholds", dict, path), words, path)
     detector = _json(metadata, "detector", dict, path)
-    smoothing, tolerance = (_frames(detector, key, path) for key in ("smoothing", "tolerance"))
+    smoothing, onset_to_end = (_frames(detector, key, path) for key in ("smoothing", "onset_to_end"))
     shapes = [tuple(port.shape) for port in (*plan.inputs.values(), *plan.outputs.values())]
     if shapes != [(1, plan.pulse, MELS), (1, plan.pulse, len(words) + 1)]:
         raise ModelError(
@@ -65,13 +64,13 @@ def _interpret(plan: pulse.Plan, path: Path) -> WakeModel:
             f"to (1, {plan.pulse}, {len(words) + 1}) posteriors were expected"
         )
     language, version = metadata.get("language"), metadata.get("version", "")
-    return WakeModel(plan, path, version, language, window_function, words, thresholds, smoothing, tolerance)
+    return WakeModel(plan, path, version, language, window_function, words, thresholds, smoothing, onset_to_end)
 
 
 def _json(metadata: Mapping[str, str], key: str, kind: type[T], path: Path) -> T:
     try:
         value = json.loads(metadata[key])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         raise ModelError(f"cannot use the model {path}: its {key!r} metadata is missing or not JSON") from None
     if not isinstance(value, kind):
         raise ModelError(f"cannot use the model {path}: its {key!r} metadata is no JSON {kind.__name__}")

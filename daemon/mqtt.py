@@ -6,16 +6,20 @@ not have, our availability, lives outside `hermes/`. Nothing here blocks the cal
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import secrets
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -23,11 +27,14 @@ from daemon.config import MqttConfig
 from daemon.detector import Detection
 from daemon.features import SAMPLE_RATE
 
+if TYPE_CHECKING:
+    from paho.mqtt.client import SocketLike  # which paho has for type checkers only
+
 log = logging.getLogger(__name__)
 
 WAITING = 32  # messages that a lost link holds back; the oldest goes first
 RECONNECT_S = (1, 60)
-CONNECT_S = 10
+CONNECT_S = 5.0
 ONLINE, OFFLINE = b"online", b"offline"
 
 
@@ -78,6 +85,9 @@ class Outbox:
         self._max_age_s = max_age_s
         self._waiting: deque[tuple[float, str, bytes]] = deque(maxlen=WAITING)
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def put(self, topic: str, payload: bytes, now: float) -> None:
         """Hold a message back; a full box drops its oldest."""
         self._waiting.append((now, topic, payload))
@@ -85,11 +95,29 @@ class Outbox:
     def take(self, now: float) -> list[tuple[str, bytes]]:
         """Empty the box; what has gone stale is dropped and counted in the log, never sent late."""
         fresh = [(topic, payload) for at, topic, payload in self._waiting if now - at <= self._max_age_s]
-        stale = len(self._waiting) - len(fresh)
+        stale = len(self) - len(fresh)
         if stale:
             log.warning("the broker was away for too long: dropped %d stale message(s)", stale)
         self._waiting.clear()
         return fresh
+
+
+class LinkError(RuntimeError):
+    """The link to the broker cannot heal itself any more."""
+
+
+class _Client(paho.Client):
+    """paho's client, which tells when its thread has ended, for whatever reason."""
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, client_id=client_id)
+        self.ended = threading.Event()
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        finally:
+            self.ended.set()
 
 
 class Hermes:
@@ -101,12 +129,17 @@ class Hermes:
         self._outbox = Outbox(config.max_event_age_s)
         self._lock = threading.Lock()
         self._connected = False
+        self._linked = threading.Event()  # set once what waited was sent
         self._refusal = ""  # the last one logged, so that each is logged once
         self._address = f"{config.host}:{config.port}"
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=config.client_id or f"wakepulse-{site_id}")
+        self._max_age_ms = round(config.max_event_age_s * 1000)
+        # Two clients of one name push each other out for ever; a random part keeps satellites of one site apart.
+        self._client = _Client(config.client_id or f"wakepulse-{site_id}-{secrets.token_hex(4)}")
+        self._client.connect_timeout = CONNECT_S
         self._client.username_pw_set(config.username, config.secret())
         self._client.will_set(availability(site_id), OFFLINE, retain=True)
         self._client.reconnect_delay_set(*RECONNECT_S)
+        self._client.on_socket_open = self._on_socket_open
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
@@ -116,12 +149,23 @@ class Hermes:
         """Connect in the background, now and whenever the link is lost."""
         self._client.loop_start()
 
+    def check(self) -> None:
+        """`LinkError` if the thread that sends has died, so that the service manager can start everything anew."""
+        if self._client.ended.is_set():
+            raise LinkError("the MQTT client has died; see the lines before this one")
+
     def stop(self, timeout_s: float = 1.0) -> None:
-        """Say that the satellite is gone, wait at most `timeout_s` for that to leave, and disconnect."""
+        """Send what waits, say that the satellite is gone, and disconnect; at most `timeout_s` for each of the two."""
         with self._lock:
             self._online = False
-        if self._connected:
-            last = self._client.publish(availability(self._site_id), OFFLINE, qos=1, retain=True)
+            waits = bool(self._outbox) and not self._connected
+        if waits and not self._linked.wait(timeout_s):
+            log.warning("no broker at %s: dropped what was waiting for it", self._address)
+        if not self._connected:
+            self._client.disconnect()  # its thread may hang in a look-up of the name, and ends with the process
+            return
+        last = self._client.publish(availability(self._site_id), OFFLINE, qos=1, retain=True)
+        with contextlib.suppress(RuntimeError):  # the link was lost just now: the last will speaks instead
             last.wait_for_publish(timeout_s)
         self._client.disconnect()
         self._client.loop_stop()
@@ -142,6 +186,11 @@ class Hermes:
     def _say_availability(self) -> None:
         self._client.publish(availability(self._site_id), ONLINE if self._online else OFFLINE, retain=True)
 
+    def _on_socket_open(self, client: paho.Client, userdata: object, sock: SocketLike) -> None:
+        # Without this, the kernel goes on trying for minutes to deliver what has long gone stale.
+        if isinstance(sock, socket.socket):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._max_age_ms)
+
     def _on_connect(
         self, client: paho.Client, userdata: object, flags: object, code: ReasonCode, properties: Properties | None
     ) -> None:
@@ -156,6 +205,7 @@ class Hermes:
             self._say_availability()
             for topic, payload in self._outbox.take(time.monotonic()):
                 client.publish(topic, payload)
+        self._linked.set()
 
     def _on_connect_fail(self, client: paho.Client, userdata: object) -> None:
         self._complain(f"no broker at {self._address}; listening meanwhile, and trying again")
@@ -165,8 +215,11 @@ class Hermes:
     ) -> None:
         with self._lock:
             was_connected, self._connected = self._connected, False
+            self._linked.clear()
         if was_connected and code.is_failure:
             self._complain(f"lost the broker at {self._address}; listening meanwhile, and trying again")
+        elif code.is_failure and not self._refusal:
+            self._complain(f"what answers at {self._address} is no MQTT broker that takes this satellite; trying again")
 
     def _complain(self, text: str) -> None:
         if text != self._refusal:

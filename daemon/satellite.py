@@ -10,25 +10,28 @@ import contextlib
 import logging
 import signal
 import sys
-import threading
 import time
 from types import FrameType
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from daemon.broker import HOST, EmbeddedBroker
-from daemon.capture import CaptureError, DeviceLost, SoundCard, Source, StandardInput, WavFile
+from daemon.capture import Bell, CaptureError, DeviceLost, SoundCard, Source, StandardInput, WavFile
 from daemon.config import AudioConfig, Config, ConfigError, WakeConfig
 from daemon.detector import Detection
 from daemon.features import SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import WakeModel
 from daemon.mqtt import Echo, Hermes, Wake, detected
+from daemon.recording import RecordingError
 from daemon.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-RETRY_S = (0.5, 10.0)  # first and longest pause before a lost microphone is tried again
+RETRY_S = (0.5, 5.0)  # first and longest pause before a lost microphone is tried again
+SILENCE = 10 * SAMPLE_RATE  # samples of exact zeros that no microphone in a room delivers
 DELIVERY_S = 1.0  # that the last messages are given to come back from the embedded broker
 
 
@@ -49,11 +52,16 @@ def thresholds(wake: WakeConfig, model: WakeModel) -> dict[str, float]:
 
 
 def open_source(audio: AudioConfig) -> Source:
-    """The source that the configuration asks for; `CaptureError` in one line if it cannot be had."""
+    """The source that the configuration asks for; `CaptureError` or `ConfigError` in one line if it cannot be had."""
     if audio.source == "file":
         assert audio.file is not None  # the configuration was checked
-        return WavFile(audio.file, realtime=audio.realtime)
+        try:
+            return WavFile(audio.file, realtime=audio.realtime)
+        except RecordingError as error:
+            raise ConfigError(f"audio.file cannot be used: {error}") from error
     if audio.source == "stdin":
+        if sys.stdin is None:
+            raise CaptureError("standard input is closed; pipe 16-bit mono samples at 16 kHz into it")
         return StandardInput(sys.stdin.buffer)
     return SoundCard(audio.device)
 
@@ -68,12 +76,17 @@ class Satellite:
         self._thresholds = thresholds(config.wake, model)
         self._listener = Listener(model, self._thresholds, refractory_s=config.wake.refractory_s)
         self._watchdog = Watchdog()
-        self._stopping = threading.Event()
+        self._source: Source | None = None
+        # A handler may interrupt whoever holds the lock of an Event, so a flag and a bell are all it touches.
+        self._stopping = False
+        self._stop_bell = Bell()
         self._next_sample = 0
+        self._silent = 0  # samples, up to now
+        self._gaps_to_say = 1
         self._published = 0
 
     def run(self) -> None:
-        """Listen until the source ends or a signal comes; `CaptureError` if the source cannot even be opened."""
+        """Listen until the source ends or a signal comes."""
         with contextlib.ExitStack() as parts:
             self._startup(parts)
             self._listen()
@@ -81,8 +94,6 @@ class Satellite:
     def _startup(self, parts: contextlib.ExitStack) -> None:
         """Start what runs beside the listener; `parts` stops it in reverse order."""
         mqtt = self._config.mqtt
-        self._source = open_source(self._config.audio)
-        parts.callback(lambda: self._source.close())
         for number in (signal.SIGINT, signal.SIGTERM):
             parts.callback(signal.signal, number, signal.signal(number, self._on_signal))
         if mqtt.embedded:
@@ -94,53 +105,76 @@ class Satellite:
         self._hermes.start()
         parts.callback(self._hermes.stop)
         parts.callback(self._watchdog.stopping)
+        parts.callback(self._close)
         log.info("listening for %s", ", ".join(f"{w} (threshold {t:g})" for w, t in self._thresholds.items()))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stopping.set()
-        self._source.close()
+        self._stopping = True
+        self._stop_bell.ring()
+        self._close()
+
+    def _close(self) -> None:
+        if self._source is not None:
+            self._source.close()
 
     def _listen(self) -> None:
-        first_sample = 0
-        while not self._stopping.is_set():
-            try:
-                self._hear(first_sample)
-                return
-            except DeviceLost as error:
-                lost_at = time.monotonic()
-                log.warning("%s; waiting for it to come back", error)
-                self._hermes.set_online(False)
-                self._source.close()
-                self._reopen()
-                lost = round((time.monotonic() - lost_at) * SAMPLE_RATE)
-                first_sample = self._next_sample + max(1, lost)
-
-    def _hear(self, first_sample: int) -> None:
-        """Take the source's blocks to the end; its samples are counted from `first_sample`."""
-        heard = False
-        for first, block in self._source.blocks():
-            first += first_sample
-            self._next_sample = first + len(block)
-            self._report(self._listener.push(first, block))
-            self._watchdog.alive()
-            if not heard:
-                heard = True
-                self._hermes.set_online(True)
-                self._watchdog.ready()
-        if not self._stopping.is_set():
-            self._report(self._listener.finish())
-
-    def _reopen(self) -> None:
-        """Try for the lost source, ever less often, until it is there or a signal comes."""
-        pause = RETRY_S[0]
-        while not self._stopping.wait(pause):
-            self._watchdog.alive()
-            pause = min(2 * pause, RETRY_S[1])
+        """Hear the source to its end; a microphone that is not there, or no longer, is waited for."""
+        lost_at, pause, complaint = time.monotonic(), RETRY_S[0], ""
+        while not self._stopping:
             try:
                 self._source = open_source(self._config.audio)
+                self._hear(lost_at)
                 return
             except CaptureError as error:
-                log.debug("%s", error)
+                if self._config.audio.source != "microphone":
+                    raise
+                if isinstance(error, DeviceLost):
+                    lost_at, pause = time.monotonic(), RETRY_S[0]
+                if str(error) != complaint:
+                    log.warning("%s; waiting for it", error)
+                complaint = str(error)
+                self._wait(pause)
+                pause = min(2 * pause, RETRY_S[1])
+
+    def _wait(self, pause: float) -> None:
+        """Without a microphone: offline to the broker, but alive to the service manager, who could not help."""
+        self._hermes.set_online(False)
+        self._close()
+        self._watchdog.ready()
+        self._watchdog.alive()
+        self._stop_bell.wait(pause)
+
+    def _hear(self, lost_at: float) -> None:
+        """Take the source's blocks to the end; after a loss the sample number goes on where it would be."""
+        if self._stopping or self._source is None:
+            return
+        offset = self._next_sample and self._next_sample + round((time.monotonic() - lost_at) * SAMPLE_RATE)
+        heard = False
+        for first, block in self._source.blocks():
+            self._next_sample = offset + first + len(block)
+            self._report(self._listener.push(offset + first, block))
+            self._hermes.check()
+            self._watchdog.alive()
+            self._notice(block)
+            if not heard:
+                heard = True
+                log.info("hearing the %s", self._config.audio.source)
+                self._hermes.set_online(True)
+                self._watchdog.ready()
+        if not self._stopping:
+            self._report(self._listener.finish())
+
+    def _notice(self, block: NDArray[np.int16]) -> None:
+        """Say what an owner should know of the sound: that it has gaps, ever more rarely, and that it is no sound."""
+        if self._listener.gaps >= self._gaps_to_say:
+            log.warning("the sound has gaps, %d so far: is this machine too busy?", self._listener.gaps)
+            self._gaps_to_say = 2 * self._listener.gaps
+        if block.any():
+            self._silent = 0
+        elif self._silent < SILENCE:
+            self._silent += len(block)
+            if self._silent >= SILENCE and self._config.audio.source == "microphone":
+                log.warning("nothing but digital silence for %d s: is the microphone muted?", SILENCE // SAMPLE_RATE)
 
     def _report(self, detections: list[Detection]) -> None:
         for detection in detections:

@@ -18,11 +18,11 @@ class Watchdog:
         self._next = 0.0
 
     def ready(self) -> None:
-        """The first sound went through the network."""
+        """The first sound went through the network, or is being waited for."""
         self._tell(b"READY=1")
 
     def alive(self) -> None:
-        """Sound went through the network just now; passed on at a quarter of the manager's time-out."""
+        """Sound went through the network just now, or is being waited for; told at a quarter of the time-out."""
         now = time.monotonic()
         if self._period_s and now >= self._next:
             self._next = now + self._period_s

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sets up what `make run` (argument: run) or `make test` (argument: test) needs, and nothing that is there already:
-# Debian packages, the environment .venv, and wakepulse in it. Safe to run twice. PYTHON names the interpreter.
+# Sets up what a satellite (argument: satellite), `make run` (run) or `make test` (test) needs, and nothing that is there
+# already: Debian packages, the environment .venv, and wakepulse in it. Safe to run twice. PYTHON names the interpreter.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -8,10 +8,11 @@ PYTHON=${PYTHON:-python3}
 VENV=.venv
 TARGET=${1:-}
 case $TARGET in
-run) EXTRAS=demo ;;
-test) EXTRAS=test ;;
+satellite) WHAT=. ;;
+run) WHAT='.[demo]' ;;
+test) WHAT='.[test]' ;;
 *)
-    echo "usage: deploy/setup.sh run|test" >&2
+    echo "usage: deploy/setup.sh satellite|run|test" >&2
     exit 64
     ;;
 esac
@@ -96,7 +97,7 @@ say "installing wakepulse into $VENV (once; takes a while on a small board)"
 if [ "$TARGET$BITS" = run32 ]; then
     # The demo's broker needs compiled packages that not every small board can get; a satellite does without it.
     install .
-    install ".[$EXTRAS]" || say "the demo's broker could not be installed; use a broker of your own (mqtt.embedded: false)"
+    install "$WHAT" || say "the demo's broker could not be installed; use a broker of your own (mqtt.embedded: false)"
 else
-    install ".[$EXTRAS]"
+    install "$WHAT"
 fi

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+import wave
 from pathlib import Path
-
-import soundfile
 
 from daemon.features import SAMPLE_RATE
 from daemon.model import ModelError, WakeModel
@@ -14,6 +13,7 @@ from models import evaluate, train
 from models.corpus import CorpusError, Recording, read_manifest, select
 from models.export import ExportError, export, metadata
 from models.synthesize import SynthesisError, demo
+from models.train import SettingsError
 from models.wakeword import WakeWord
 
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.verb(options)
-    except (CorpusError, ExportError, ModelError, SynthesisError) as error:
+    except (CorpusError, ExportError, ModelError, SettingsError, SynthesisError, OSError) as error:
         print(f"wakepulse-train: {error}", file=sys.stderr)
         return 1
     return 0
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(verb=_evaluate)
     verb = verbs.add_parser("demo", help="make the demo recording with espeak-ng and flite")
     verb.add_argument("-o", type=Path, required=True, dest="path", help="a .wav file")
-    verb.set_defaults(verb=lambda o: soundfile.write(o.path, demo(), SAMPLE_RATE))
+    verb.set_defaults(verb=_demo)
     return parser
 
 
@@ -61,23 +61,33 @@ def _train(options: argparse.Namespace) -> None:
     train.train(options.corpus, options.out, settings)
 
 
+def _demo(options: argparse.Namespace) -> None:
+    with wave.open(str(options.path), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        file.writeframes(demo().astype("<i2").tobytes())
+
+
 def _export(options: argparse.Namespace) -> None:
     settings = train.read_settings(options.folder)
     network = WakeWord(1 + len(settings.words))
     network.load_state_dict(train.average_weights(options.folder))
     dev = evaluate.listen(_heard(options.corpus, unseen=True), settings.window_function)
     network.eval()
-    curves = evaluate.curves(evaluate.score(dev, lambda frames: train.posteriors(network, frames)), settings.words)
+    scored = evaluate.score(dev, lambda frames: train.posteriors(network, frames))
+    curves = evaluate.curves(scored, settings.words)
     thresholds = {curve.word: curve.recommended() for curve in curves}
-    export(network, options.path, metadata(settings, thresholds, options.version))
-    print(evaluate.table(curves, thresholds))
+    onset_to_end = evaluate.onset_to_end(scored, thresholds)
+    about = metadata(settings, thresholds, onset_to_end=onset_to_end, version=options.version)
+    export(network, options.path, about)
+    print(evaluate.table(evaluate.judge(scored, thresholds), curves, thresholds))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     model = WakeModel.load(options.model)
     heard = evaluate.listen(_heard(options.corpus, unseen=options.unseen), model.window_function)
     scored = evaluate.score(heard, evaluate.run(model.plan))
-    print(evaluate.table(evaluate.curves(scored, model.words), model.thresholds))
+    verdicts = evaluate.judge(scored, model.thresholds, smoothing=model.smoothing)
+    print(evaluate.table(verdicts, evaluate.curves(scored, model.words, smoothing=model.smoothing), model.thresholds))
 
 
 def _heard(corpus: Path, *, unseen: bool) -> list[Recording]:

@@ -51,6 +51,8 @@ def read_manifest(folder: Path) -> list[Recording]:
             return [_recording(folder, row, line) for line, row in enumerate(csv.DictReader(file), 2)]
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"cannot read {path}: it is not UTF-8 text") from error
 
 
 def _recording(folder: Path, row: dict[str, str], line: int) -> Recording:
@@ -69,7 +71,7 @@ def _recording(folder: Path, row: dict[str, str], line: int) -> Recording:
             licence=row["licence"],
             note=row["note"],
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CorpusError(f"{folder / 'manifest.csv'}:{line}: bad or missing {error}") from error
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 import pulse
 from daemon.features import MELS, METADATA_KEY, describe
-from models.augment import TOLERANCE_FRAMES
 from models.evaluate import SMOOTHING
 from models.train import Settings
 from models.wakeword import RECEPTIVE_FIELD, WakeWord
@@ -62,13 +61,13 @@ def export(network: WakeWord, path: Path, metadata: Mapping[str, str]) -> None:
     prove(pulse.Plan.load(path.with_suffix(".plan")), frames.numpy(), expected)
 
 
-def metadata(settings: Settings, thresholds: Mapping[str, float], version: str) -> dict[str, str]:
+def metadata(settings: Settings, thresholds: Mapping[str, float], *, onset_to_end: int, version: str) -> dict[str, str]:
     """What a satellite must know of a network to use it."""
     return {
         METADATA_KEY: json.dumps(describe(settings.window_function)),
         "words": json.dumps(settings.words),
         "thresholds": json.dumps(dict(thresholds)),
-        "detector": json.dumps({"smoothing": SMOOTHING, "tolerance": TOLERANCE_FRAMES}),
+        "detector": json.dumps({"smoothing": SMOOTHING, "onset_to_end": onset_to_end}),
         "language": "en",
         "version": version,
     }

@@ -69,6 +69,8 @@ def say(text: str, *, engine: str, voice: str, options: tuple[str, ...] = ()) ->
             subprocess.run(command, check=True, capture_output=True, timeout=60)
         except FileNotFoundError:
             raise SynthesisError(f"{engine} is not installed: apt-get install {engine}") from None
+        except subprocess.TimeoutExpired as error:
+            raise SynthesisError(f"{engine} does not come to an end") from error
         except subprocess.CalledProcessError as error:
             raise SynthesisError(f"{engine} failed: {error.stderr.decode(errors='replace').strip()}") from error
         sound = read(path).astype(np.float64)

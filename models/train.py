@@ -33,6 +33,10 @@ NORMALISED_ON = 64  # scenes
 CLIP = 10.0  # largest norm of a gradient
 
 
+class SettingsError(ValueError):
+    """A training cannot go on with these settings."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What makes a run: the same settings and corpus give the same network."""
@@ -200,6 +204,8 @@ def train(corpus: Path, folder: Path, settings: Settings) -> None:
     heard = listen(select(read_manifest(corpus), "dev", HEARD_KINDS, shippable=False), settings.window_function)
     training = Training(settings)
     if (folder / CHECKPOINT).exists():
+        if read_settings(folder) != settings:
+            raise SettingsError(f"{folder} holds a training with other settings; take another folder, or remove it")
         training.restore(folder)
     else:
         first = np.concatenate([scenes[index][0] for index in range(NORMALISED_ON)])

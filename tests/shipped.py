@@ -11,6 +11,7 @@ from daemon.features import SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import WakeModel
 from daemon.recording import read
+from models.synthesize import HISS
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "shipped" / "six_words.plan"
@@ -32,6 +33,12 @@ def listener() -> Listener:
 def sound() -> np.ndarray:
     """The demo's start, with its first word."""
     return read(DEMO)[: 9 * SAMPLE_RATE]
+
+
+@cache
+def word_end() -> int:
+    """The sample at which that word ends: behind it, there is but the room's hiss."""
+    return int(np.flatnonzero(np.abs(sound().astype(int)) > 10 * HISS)[-1]) + 1
 
 
 @cache

@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -138,7 +139,7 @@ def test_the_ring_keeps_the_newest_and_numbers_them(turns: list[tuple[int, int, 
             kept.append((start + lost, samples))
             start += lost + length
         for _ in range(reads):
-            kept = kept[-(slots - 1) :]
+            kept = kept[-1:] if len(kept) >= slots else kept  # overtaken: the newest only
             block = ring.read()
             if not kept:
                 assert block is None
@@ -152,8 +153,9 @@ def test_the_ring_counts_what_it_drops() -> None:
     for _ in range(10):
         ring.write(bytes(2 * BLOCK))
     block = ring.read()
-    assert block is not None and block[0] == 7 * BLOCK
-    assert ring.dropped == 7
+    assert block is not None and block[0] == 9 * BLOCK
+    assert ring.dropped == 9
+    assert ring.read() is None
 
 
 def test_no_block_is_torn_while_the_writer_laps_the_reader() -> None:
@@ -186,7 +188,7 @@ def test_a_recording_comes_at_its_own_speed(recording: tuple[Path, NDArray[np.in
     start = time.monotonic()
     for first, block in WavFile(path, realtime=True).blocks():
         ahead = (first + len(block)) / SAMPLE_RATE - (time.monotonic() - start)
-        assert -0.5 < ahead <= 0.001
+        assert ahead <= 0.001  # how far behind it falls is this machine's business
     assert time.monotonic() - start >= len(samples) / SAMPLE_RATE
 
 
@@ -292,8 +294,8 @@ def test_a_part_of_two_names_is_ambiguous(microphone: VirtualMicrophone) -> None
     output, errors = child(LISTER, "UL", environment=microphone.environment).communicate(timeout=PATIENCE_S)
     listed, refused = output.splitlines()
     assert not errors
-    assert "pulse (ALSA, 32 channels, 44100 Hz)" in listed
-    assert "default (ALSA, 32 channels, 44100 Hz, the default)" in listed
+    assert re.search(r"pulse \(ALSA, \d+ channels, \d+ Hz\)", listed)
+    assert re.search(r"default \(ALSA, \d+ channels, \d+ Hz, the default\)", listed)
     assert refused == "'UL' may mean 'pulse', 'default'; give more of the name"
 
 

@@ -1,6 +1,8 @@
 """The `wakepulse` command: what it prints, and the exit status that the service manager acts upon."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import soundfile
 
 import pulse
 from daemon import cli
+from daemon.capture import devices
 from daemon.features import METADATA_KEY, SAMPLE_RATE, describe
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
-from tests.shipped import MODEL, sound, whole
+from tests.shipped import MODEL, ROOT, sound, whole
 
 
 @pytest.fixture
@@ -83,9 +86,10 @@ def test_files_that_cannot_be_read_are_named_and_counted(
 
 
 def test_threshold_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        run("detect", "--threshold", 85, "x.wav")
-    assert "above 0 and at most" in capsys.readouterr().err
+    for threshold in (85, 0, "nan", "high"):
+        with pytest.raises(SystemExit):
+            run("detect", "--threshold", threshold, "x.wav")
+        assert "above 0 and at most 1" in capsys.readouterr().err
 
 
 def test_words_of_the_configuration_count(tmp_path: Path, wav: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +105,11 @@ def test_words_of_the_configuration_count(tmp_path: Path, wav: Path, capsys: pyt
         ("wake: {treshold: 1}", "c.yaml:1: unknown key"),
         ("wake: {words: {computr: {}}}", "computr"),
         ("wake: {model: nothing.plan}", "nothing.plan"),
+        ("audio: {source: file, file: nothing.wav}", "nothing.wav"),
+        ("mqtt: {username: me, password_file: nothing.txt}", "nothing.txt"),
+        ("mqtt: {host: mqtt..local}", "no name of a host"),
+        ('site_id: "a\\tb"', "site_id"),
+        ('site_id: "\\uD800"', "site_id"),
     ],
 )
 def test_a_bad_configuration_is_one_line_and_78(
@@ -123,7 +132,14 @@ def test_check_says_what_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_devices_lists_or_says_that_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("devices") == 0
-    assert capsys.readouterr().out
+    listed = "\n".join(map(str, devices())) or "no device here can record"
+    assert capsys.readouterr().out == listed + "\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m daemon.cli check | true"
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.stderr == ""
 
 
 def altered(tmp_path: Path, **metadata: object) -> Path:
@@ -140,14 +156,16 @@ def altered(tmp_path: Path, **metadata: object) -> Path:
     [
         ({METADATA_KEY: describe("hamming") | {"mels": 20}}, "mels is 20 there and 40 here"),
         ({METADATA_KEY: "?"}, "not JSON"),
+        ({METADATA_KEY: "[" * 100_000}, "not JSON"),
+        ({"words": "[" * 100_000}, "not JSON"),
         ({"words": []}, "1 to 100 different words"),
         ({"words": ["a"] * 6}, "different words"),
         ({"words": ["a", "b", "c", "d", "e", "#"]}, "different words"),
         ({"words": ["a"], "thresholds": {"a": 0.5}}, "posteriors were expected"),
         ({"thresholds": {}}, "thresholds"),
         ({"thresholds": "[]"}, "no JSON dict"),
-        ({"detector": {"smoothing": 0, "tolerance": 16}}, "smoothing"),
-        ({"detector": {"smoothing": 10**9, "tolerance": 16}}, "smoothing"),
+        ({"detector": {"smoothing": 0, "onset_to_end": 16}}, "smoothing"),
+        ({"detector": {"smoothing": 10**9, "onset_to_end": 16}}, "smoothing"),
     ],
 )
 def test_a_model_for_another_satellite_is_refused(tmp_path: Path, metadata: dict, said: str) -> None:

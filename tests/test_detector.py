@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 
 from daemon.detector import Detection, Detector, end_of, smooth
 
-SMOOTHING, TOLERANCE, REFRACTORY, WARM_UP = 10, 16, 50, 20
+SMOOTHING, ONSET_TO_END, REFRACTORY, WARM_UP = 10, 16, 50, 20
 
 
 def detector(*thresholds: float) -> Detector:
     words = [(f"word{i}", threshold) for i, threshold in enumerate(thresholds)]
-    return Detector(words, smoothing=SMOOTHING, tolerance=TOLERANCE, refractory=REFRACTORY, warm_up=WARM_UP)
+    return Detector(
+        words, smoothing=SMOOTHING, onset_to_end=ONSET_TO_END, refractory=REFRACTORY, warm_up=WARM_UP
+    )
 
 
 def run(detector: Detector, posteriors: np.ndarray) -> list[Detection]:
@@ -27,14 +29,14 @@ def said(frames: int, *spans: tuple[int, int], words: int = 1, word: int = 0) ->
 
 def test_fires_when_the_mean_reaches_the_threshold() -> None:
     (heard,) = run(detector(0.5), said(200, (100, 133)))
-    assert heard == Detection("word0", 0.5, end_of(104), end_of(104))
+    assert heard == Detection("word0", 0.5, end_of(104), end_of(100 + ONSET_TO_END))
 
 
-def test_the_end_of_the_word_is_tolerance_after_its_onset() -> None:
-    slow = Detector([("w", 0.9)], smoothing=30, tolerance=TOLERANCE, refractory=REFRACTORY, warm_up=0)
+def test_the_end_of_the_word_does_not_depend_on_when_it_fires() -> None:
+    slow = Detector([("w", 0.9)], smoothing=30, onset_to_end=ONSET_TO_END, refractory=REFRACTORY, warm_up=0)
     (heard,) = run(slow, said(200, (100, 133)))
     assert heard.sample == end_of(126)
-    assert heard.end_sample == end_of(116)
+    assert heard.end_sample == end_of(100 + ONSET_TO_END)
 
 
 def test_nothing_is_heard_before_the_receptive_field_is_full() -> None:
@@ -66,7 +68,7 @@ def test_reset_starts_over() -> None:
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 100))
 def test_scores_are_the_smoothed_posteriors(seed: int, smoothing: int, frames: int) -> None:
     posteriors = np.random.default_rng(seed).random((frames, 3)).astype(np.float32)
-    one = Detector([("a", 2), ("b", 2), ("c", 2)], smoothing=smoothing, tolerance=1, refractory=1, warm_up=0)
+    one = Detector([("a", 2), ("b", 2), ("c", 2)], smoothing=smoothing, onset_to_end=1, refractory=1, warm_up=0)
     scores = [one.push(row) or one.scores.copy() for row in posteriors]
     np.testing.assert_allclose(smooth(posteriors, smoothing), scores, atol=1e-5)
 

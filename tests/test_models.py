@@ -106,21 +106,57 @@ def test_perturbed_frames_keep_their_targets() -> None:
 def test_events_respect_the_refractory_as_the_detector_does() -> None:
     scores = np.random.default_rng(4).random((5000, 1)).astype(np.float32)
     refractory = int(evaluate.REFRACTORY_S * 100)
-    one = Detector([("w", 0.9)], smoothing=1, tolerance=0, refractory=refractory, warm_up=0)
+    one = Detector([("w", 0.9)], smoothing=1, onset_to_end=0, refractory=refractory, warm_up=0)
     assert evaluate.events(scores[:, 0], 0.9) == sum(one.push(row) is not None for row in scores)
 
 
-def test_curves_count_hits_near_the_word_and_alarms_elsewhere() -> None:
-    def scored(peak_at: int, label: str, height: float = 1.0, excluded: str = "") -> evaluate.Scored:
-        scores = np.zeros((1000, 1), np.float32)
-        scores[peak_at] = height
-        return evaluate.Scored(scores, 0.5, label, 100, 200, frozenset({excluded}))
+def scored(peak_s: float, label: str, *, height: float = 1.0, note: str = "", words: int = 1) -> evaluate.Scored:
+    """Half an hour, as far as the manifest knows, with a word from 1 s to 2 s; the first posterior is high once."""
+    kind = "wakeword" if label else "speech"
+    recording = Recording(
+        Path(), kind, "dev", "made", label, "s", duration_s=1800, start_s=1, end_s=2, licence="CC0", note=note
+    )
+    posteriors = np.zeros((1000, words), np.float32)
+    first = round((evaluate.LEAD_S + peak_s) * 100)
+    posteriors[first : first + 30, 0] = height
+    return evaluate.Scored(recording, posteriors)
 
-    streams = [scored(150, "w"), scored(300, "w"), scored(150, "v"), scored(9, "", 0.5), scored(9, "", 1.0, "w")]
-    (curve,) = evaluate.curves(streams, ["w"])
+
+STREAMS = [
+    scored(1.9, "computer"),  # a hit
+    scored(4.0, "computer"),  # too late
+    scored(1.9, "alexa"),  # another word: an alarm
+    scored(1.9, "", height=0.5),  # an alarm at low thresholds
+    scored(1.9, "", note="has_computer=1"),  # says the word somewhere: neither
+]
+
+
+def test_curves_count_hits_near_the_word_and_alarms_elsewhere() -> None:
+    (curve,) = evaluate.curves(STREAMS, ["computer"])
     low, high = (int(np.argmin(np.abs(evaluate.THRESHOLDS - t))) for t in (0.3, 0.9))
     assert (curve.positives, curve.hours) == (2, 1.0)
     assert curve.misses[low] == curve.misses[high] == 0.5
     assert (curve.alarms[low], curve.alarms[high]) == (2, 1)
     assert curve.at_alarms(1.0) > low
-    assert "| w |" in evaluate.table([curve], {"w": 0.9})
+    with pytest.raises(CorpusError, match="says 'jarvis'"):
+        evaluate.curves(STREAMS, ["jarvis"])
+
+
+def test_the_satellites_own_detector_judges() -> None:
+    (verdict,) = evaluate.judge(STREAMS, {"computer": 0.9})
+    assert (verdict.positives, verdict.alarms, verdict.hours) == (2, 1, 1.0)
+    (late,) = verdict.late_s
+    assert late == pytest.approx(1.9 + 0.18 - 2, abs=0.05)
+    (curve,) = evaluate.curves(STREAMS, ["computer"])
+    assert "| computer | 0.9 | 50.0% of 2 | 1 in 1.00 h |" in evaluate.table([verdict], [curve], {"computer": 0.9})
+
+
+def test_a_word_that_loses_to_another_is_missed() -> None:
+    stream = scored(1.5, "computer", words=2)
+    stream.posteriors[:, 1] = 2 * stream.posteriors[:, 0]
+    computer, jarvis = evaluate.judge([stream], {"computer": 0.5, "jarvis": 0.5})
+    assert (computer.late_s, jarvis.alarms) == ((), 1)
+
+
+def test_the_way_from_onset_to_end_is_measured() -> None:
+    assert evaluate.onset_to_end([scored(1.8, "computer"), scored(1.9, "computer")], {"computer": 0.5}) in range(12, 18)

@@ -3,17 +3,32 @@
 import json
 import logging
 import queue
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from daemon.config import MqttConfig
 from daemon.detector import Detection
-from daemon.mqtt import WAITING, Hermes, Outbox, Wake, availability, detected
+from daemon.mqtt import WAITING, Hermes, LinkError, Outbox, Wake, availability, detected
 from tests.mosquitto import Mosquitto, Subscriber
 
 SITE = "kitchen"
+
+
+@contextmanager
+def logged() -> Iterator[queue.Queue[str]]:
+    """What the link logs while the block runs."""
+    lines: queue.Queue[str] = queue.Queue()
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.put(record.getMessage())
+    logging.getLogger("daemon.mqtt").addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger("daemon.mqtt").removeHandler(handler)
 
 
 @pytest.fixture
@@ -125,23 +140,43 @@ def test_the_outbox_drops_the_stale_and_the_oldest(caplog: pytest.LogCaptureFixt
 
 
 def test_a_refusal_is_said_once_and_without_the_password(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with Mosquitto(tmp_path, password=("satellite", "right")) as broker:
-        refused: queue.Queue[str] = queue.Queue()
-        handler = logging.Handler()
-        handler.emit = lambda record: refused.put(record.getMessage())
-        logging.getLogger("daemon.mqtt").addHandler(handler)
+    with Mosquitto(tmp_path, password=("satellite", "right")) as broker, logged() as lines:
         config = MqttConfig(host="127.0.0.1", port=broker.port, username="satellite", password="wrong-secret")
         link = Hermes(SITE, config)
         link.start()
-        assert "refuses this satellite" in refused.get(timeout=10)
+        assert "refuses this satellite" in lines.get(timeout=10)
+        with pytest.raises(queue.Empty):  # it tries again after 1 s and 2 s
+            lines.get(timeout=4)
         link.stop()
-        logging.getLogger("daemon.mqtt").removeHandler(handler)
     assert "wrong-secret" not in caplog.text
 
 
-def test_publish_returns_at_once_without_a_broker(tmp_path: Path) -> None:
-    link = Hermes(SITE, MqttConfig(host="127.0.0.1", port=Mosquitto(tmp_path).port))
-    link.start()
-    for _ in range(10 * WAITING):
-        link.publish("hermes/hotword/x/detected", b"{}")
-    link.stop()
+def test_what_is_no_broker_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, logged() as lines:
+        link = Hermes(SITE, MqttConfig(host="127.0.0.1", port=server.getsockname()[1]))
+        link.start()
+        server.accept()[0].close()
+        assert "no MQTT broker" in lines.get(timeout=10)
+        link.stop()
+
+
+def test_a_dead_client_is_an_error(broker: Mosquitto, hermes: Hermes) -> None:
+    with Subscriber(broker.port, availability(SITE)) as subscriber:
+        subscriber.until(b"offline")
+    hermes.check()
+    hermes.stop()
+    with pytest.raises(LinkError):
+        hermes.check()
+
+
+def test_a_broker_that_comes_late_gets_the_newest_that_fit(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path)
+    link = Hermes(SITE, MqttConfig(host="127.0.0.1", port=broker.port, max_event_age_s=60.0))
+    for number in range(2 * WAITING):
+        link.publish(f"hermes/{number}", b"{}")
+    with broker, Subscriber(broker.port, "hermes/#") as subscriber:
+        link.start()
+        received = [subscriber.next().topic for _ in range(WAITING)]
+        link.stop()
+        assert subscriber.drain() == []
+    assert received == [f"hermes/{number}" for number in range(WAITING, 2 * WAITING)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import re
 import signal
 import socket
@@ -22,13 +23,14 @@ from daemon.recording import read
 from models.corpus import read_manifest, select
 from models.synthesize import DEMO
 from tests.mosquitto import Mosquitto, Subscriber, free_port
-from tests.shipped import CORPUS, MODEL, ROOT, model, sound, whole
+from tests.shipped import CORPUS, MODEL, ROOT, model, sound, word_end
 from tests.shipped import DEMO as DEMO_WAV
 from tests.virtual_microphone import SINK, VirtualMicrophone, virtual_microphone
 
 SPOKEN = [text.lower().rstrip(".").replace(" ", "_") for _, _, text in DEMO]
 DEMO_WORDS = [text for text in SPOKEN if text in model().words]
 LATENCY_S = 0.5
+EARLY_S = 0.3  # a word may be clear before its last sound is over, but not before its second half
 READY_S = 30
 
 
@@ -118,8 +120,7 @@ class Ear:
 def spoken(word: str) -> tuple[np.ndarray, int]:
     """A sound that begins with quiet or other speech, and the sample at which the word in it ends."""
     if word == "computer":
-        (heard,) = whole()
-        return sound(), heard.end_sample
+        return sound(), word_end()
     # A real speaker of the dev split: the model has not met them.
     recordings = select(read_manifest(CORPUS), "dev", {"wakeword"}, shippable=True)
     recording = next(r for r in recordings if r.label == word)
@@ -147,7 +148,7 @@ def test_a_word_in_the_room_reaches_the_broker_in_time(
     payload = json.loads(message.payload)
     assert (payload["siteId"], payload["modelId"]) == ("room", word)
     latency_s = message.timestamp - ear.when(played, end)
-    assert -LATENCY_S < latency_s < LATENCY_S
+    assert -EARLY_S < latency_s < LATENCY_S
 
 
 def test_sigterm_ends_it_at_once_and_says_goodbye(tmp_path: Path, broker: Mosquitto) -> None:
@@ -183,18 +184,29 @@ def test_standard_input_is_a_source(tmp_path: Path, broker: Mosquitto) -> None:
     path = tmp_path / "stdin.yaml"
     path.write_text(f"audio: {{source: stdin}}\nwake: {{model: {MODEL}}}\n{mqtt(broker.port)}")
     command = [sys.executable, "-m", "daemon.cli", "run", "--config", str(path)]
-    raw = read(DEMO_WAV)[: 9 * SAMPLE_RATE].astype("<i2").tobytes()
-    result = subprocess.run(command, cwd=ROOT, input=raw, capture_output=True, timeout=60)
-    assert result.returncode == 0
-    assert b"heard computer" in result.stderr
+    raw = sound().astype("<i2").tobytes()
+    with Subscriber(broker.port, "hermes/#") as subscriber:
+        result = subprocess.run(command, cwd=ROOT, input=raw, capture_output=True, timeout=60)
+        assert result.returncode == 0
+        assert subscriber.next().topic == "hermes/hotword/computer/detected"
+        closed = subprocess.run(["sh", "-c", f"{' '.join(command)} <&-"], cwd=ROOT, capture_output=True, timeout=60)
+    assert closed.returncode == 1
+    assert b"standard input is closed" in closed.stderr.splitlines()[-1]
 
 
-def test_a_microphone_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with satellite(tmp_path, "audio: {device: no such card}\n") as process:
-        _, logged = process.communicate(timeout=60)
-    assert process.returncode == 1
-    last = logged.splitlines()[-1]
-    assert "there is no input device 'no such card'; input devices:" in last
+def test_a_microphone_that_is_not_there_is_named_once_and_waited_for(tmp_path: Path, broker: Mosquitto) -> None:
+    config = mqtt(broker.port) + "audio: {device: no such card}\n"
+    with Subscriber(broker.port, "#") as subscriber, satellite(tmp_path, config) as process:
+        assert process.stderr
+        while "no such card" not in (line := process.stderr.readline()):
+            assert line
+        assert "there is no input device 'no such card'; input devices:" in line
+        subscriber.until(b"offline")
+        with pytest.raises(queue.Empty):
+            subscriber.next(2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(2) == 0
+        assert "no such card" not in process.stderr.read()
 
 
 def test_a_lost_microphone_is_offline_and_waited_for(
@@ -211,7 +223,44 @@ def test_a_lost_microphone_is_offline_and_waited_for(
             assert process.wait(5) == 0
 
 
+def test_sigterm_ends_it_in_time_whatever_the_broker_does(tmp_path: Path) -> None:
+    with socket.socket() as silent:  # accepts, and never says a word
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        config = mqtt(silent.getsockname()[1]) + of_file(DEMO_WAV, realtime=True)
+        with satellite(tmp_path, config) as process:
+            assert process.stderr
+            while "hearing" not in process.stderr.readline():
+                pass
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(2) == 0
+
+
 def test_the_service_manager_hears_of_progress_only(tmp_path: Path, broker: Mosquitto) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(READY_S)
+        path = tmp_path / "stdin.yaml"
+        path.write_text(f"audio: {{source: stdin}}\nwake: {{model: {MODEL}}}\n{mqtt(broker.port)}")
+        command = [sys.executable, "-m", "daemon.cli", "run", "--config", str(path)]
+        notify = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+        with subprocess.Popen(command, cwd=ROOT, env=os.environ | notify, stdin=subprocess.PIPE) as process:
+            assert process.stdin
+            process.stdin.write(sound().tobytes())
+            process.stdin.flush()
+            assert {manager.recv(100), manager.recv(100)} == {b"READY=1", b"WATCHDOG=1"}
+            manager.settimeout(1)
+            with pytest.raises(TimeoutError):  # the sound stops, but its end does not come
+                while manager.recv(100) == b"WATCHDOG=1":
+                    pass
+            process.stdin.close()
+            manager.settimeout(READY_S)
+            while (last := manager.recv(100)) == b"WATCHDOG=1":  # of the last, shorter block
+                pass
+        assert last == b"STOPPING=1"
+
+
+def test_the_service_manager_is_told_when_it_ends(tmp_path: Path, broker: Mosquitto) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(READY_S)

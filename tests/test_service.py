@@ -34,7 +34,7 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     assert UNIT.name not in verify(tmp_path, UNIT.read_text("utf-8"))
 
 
-@pytest.mark.parametrize(("right", "wrong"), [("WatchdogSec=10", "WatchdogSec=x"), ("RestartSec", "RestrtSec")])
+@pytest.mark.parametrize(("right", "wrong"), [("WatchdogSec=30", "WatchdogSec=x"), ("RestartSec", "RestrtSec")])
 def test_systemd_would_find_a_fault(tmp_path: Path, right: str, wrong: str) -> None:
     assert UNIT.name in verify(tmp_path, UNIT.read_text("utf-8").replace(right, wrong))
 

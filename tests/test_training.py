@@ -1,5 +1,6 @@
 """A training small enough for a test: it goes on where it was killed, and what it exports is a working model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,8 @@ def test_a_killed_training_goes_on_where_it_was(
             train.train(corpus, tmp_path, SETTINGS)
     train.train(corpus, tmp_path, SETTINGS)
     assert train.read_settings(tmp_path) == SETTINGS
+    with pytest.raises(train.SettingsError, match="other settings"):
+        train.train(corpus, tmp_path, replace(SETTINGS, seed=2))
     for key, value in train.average_weights(trained).items():
         torch.testing.assert_close(train.average_weights(tmp_path)[key], value)
     assert [line.split(",")[0] for line in (tmp_path / "log.txt").read_text().splitlines()] == ["step 2", "step 4"]

@@ -81,6 +81,7 @@ class Satellite:
         self._stopping = False
         self._stop_bell = Bell()
         self._next_sample = 0
+        self._complaint = ""  # the last one logged of a microphone that is still away
         self._silent = 0  # samples, up to now
         self._gaps_to_say = 1
         self._published = 0
@@ -119,7 +120,7 @@ class Satellite:
 
     def _listen(self) -> None:
         """Hear the source to its end; a microphone that is not there, or no longer, is waited for."""
-        lost_at, pause, complaint = time.monotonic(), RETRY_S[0], ""
+        lost_at, pause = time.monotonic(), RETRY_S[0]
         while not self._stopping:
             try:
                 self._source = open_source(self._config.audio)
@@ -130,9 +131,9 @@ class Satellite:
                     raise
                 if isinstance(error, DeviceLost):
                     lost_at, pause = time.monotonic(), RETRY_S[0]
-                if str(error) != complaint:
+                if str(error) != self._complaint:
                     log.warning("%s; waiting for it", error)
-                complaint = str(error)
+                self._complaint = str(error)
                 self._wait(pause)
                 pause = min(2 * pause, RETRY_S[1])
 
@@ -148,7 +149,8 @@ class Satellite:
         """Take the source's blocks to the end; after a loss the sample number goes on where it would be."""
         if self._stopping or self._source is None:
             return
-        offset = self._next_sample and self._next_sample + round((time.monotonic() - lost_at) * SAMPLE_RATE)
+        lost = round((time.monotonic() - lost_at) * SAMPLE_RATE)
+        offset = self._next_sample + lost if self._next_sample else 0
         heard = False
         for first, block in self._source.blocks():
             self._next_sample = offset + first + len(block)
@@ -157,7 +159,7 @@ class Satellite:
             self._watchdog.alive()
             self._notice(block)
             if not heard:
-                heard = True
+                heard, self._complaint = True, ""
                 log.info("hearing the %s", self._config.audio.source)
                 self._hermes.set_online(True)
                 self._watchdog.ready()

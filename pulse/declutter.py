@@ -6,15 +6,31 @@ no general matrix products with flags, and pads only where no convolution could 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from pulse.argument import axis_of
 from pulse.graph import Array, Graph, Node
-from pulse.infer import axis_of, cuts, infer, pads
-from pulse.rewrite import Explain, Patch, Rule, Site, rewrite
-from pulse.window import window
+from pulse.infer import infer
+from pulse.moves import cuts, pads
+from pulse.rewrite import Explain, Patch, Rule, Site, Written, rewrite
+from pulse.window import Window, windows
 
 # ops that a rule below always removes, so that the later stages have no row for them
-REMOVED = ("BatchNormalization", "Cast", "Dropout", "Gelu", "Gemm", "Identity", "Split", "Sum")
+REMOVED = (
+    "BatchNormalization",
+    "Cast",
+    "Dropout",
+    "Gelu",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Identity",
+    "LpPool",
+    "Split",
+    "Sum",
+)
 
 
 def declutter(graph: Graph, explain: Explain | None = None) -> Graph:
@@ -130,22 +146,33 @@ def gemm_to_product(site: Site) -> Patch | None:
 
 def gelu_to_erf(site: Site) -> Patch | None:
     """gelu(x) = x * (0.5 * (1 + erf(x * sqrt(0.5))))"""
-    node = site.node
-    if node.op != "Gelu":
+    if site.node.op != "Gelu":
         return None
-    x, y = node.inputs[0], node.outputs[0]
-    constants = {f"{y}.{key}": np.asarray(value, np.float32) for key, value in _GELU.items()}
-    chain = [
-        ("Mul", (x, f"{y}.root"), f"{y}.1"),
-        ("Erf", (f"{y}.1",), f"{y}.2"),
-        ("Add", (f"{y}.2", f"{y}.one"), f"{y}.3"),
-    ]
-    chain += [("Mul", (f"{y}.3", f"{y}.half"), f"{y}.4"), ("Mul", (x, f"{y}.4"), y)]
-    add = tuple(Node(op, f"{node.name}.{index}", reads, (out,)) for index, (op, reads, out) in enumerate(chain))
-    return Patch(f"{node} becomes erf", (node,), add, constants)
+    y = Written(site)
+    inner = y.add("Add", y.add("Erf", y.add("Mul", y.x, 0.5**0.5)), 1.0)
+    return y.patch("Mul", y.x, y.add("Mul", inner, 0.5))
 
 
-_GELU = {"root": 0.5**0.5, "one": 1.0, "half": 0.5}
+def power_pool_to_average(site: Site) -> Patch | None:
+    """lp_pool(x) = (k * average_pool(|x|^p))^(1/p), with k taps and padding averaged too"""
+    node = site.node
+    if node.op != "LpPool":
+        return None
+    y, power = Written(site), float(node.integer("p", 2))
+    attributes = {key: value for key, value in node.attributes.items() if key != "p"} | {"count_include_pad": 1}
+    mean = y.add("AveragePool", y.add("Pow", y.add("Abs", y.x), power), **attributes)
+    taps = float(math.prod(node.integers("kernel_shape", ())))
+    return y.patch("Pow", y.add("Mul", mean, taps), 1 / power)
+
+
+def global_pool_to_reduction(site: Site) -> Patch | None:
+    """global_pool(x) = reduce(x) over all axes behind the channels"""
+    ops = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
+    if site.node.op not in ops:
+        return None
+    y = Written(site)
+    axes = y.constant(np.arange(2, len(site.graph.facts[y.x].shape)))
+    return y.patch(ops[site.node.op], y.x, axes, keepdims=1)
 
 
 def difference_to_sum(site: Site) -> Patch | None:
@@ -164,15 +191,16 @@ def pad_into_conv(site: Site) -> Patch | None:
     """conv(pad(x)) = conv(x) with more pads"""
     node = site.node
     pad = site.producer(node.inputs[0], "Pad") if node.op == "Conv" else None
-    if pad is None or len(site.graph.facts[node.inputs[0]].shape) != 3:
+    if pad is None:
         return None
     given = [site.graph.facts[name] if name else None for name in pad.inputs]
     before, after = pads(pad, given)
     value = given[2].value if len(given) > 2 and given[2] is not None else np.zeros(1)
     if any(before[:2] + after[:2]) or value is None or np.any(value):
         return None
-    inside = window(node, site.graph.facts[node.inputs[1]].sizes[2:])
-    padded = (inside.before + before[2], inside.after + after[2])
+    inside = _windows(site, node)
+    padded = (*(slide.before + more for slide, more in zip(inside, before[2:], strict=True)),)
+    padded += (*(slide.after + more for slide, more in zip(inside, after[2:], strict=True)),)
     attributes = {**node.attributes, "pads": padded, "auto_pad": "NOTSET"}
     conv = Node("Conv", node.name, (pad.inputs[0], *node.inputs[1:]), node.outputs, attributes)
     return Patch(f"{pad} goes into {node}", (node,), (conv,))
@@ -188,7 +216,7 @@ def scale_after_conv(site: Site) -> Patch | None:
             continue
         w, b = _weights(site, conv)
         b = b * c if node.op == "Mul" else b + c
-        w = w * c.reshape(-1, 1, 1) if node.op == "Mul" else w
+        w = w * c.reshape(-1, *[1] * (w.ndim - 1)) if node.op == "Mul" else w
         return _reweighted(f"{node} goes into {conv}", (conv, node), conv.inputs[0], (w, b))
     return None
 
@@ -199,8 +227,7 @@ def scale_before_conv(site: Site) -> Patch | None:
     scale = site.sole(conv.inputs[0], "Mul", "Add") if conv.op == "Conv" else None
     if scale is None or conv.integer("group", 1) != 1:
         return None
-    slide = window(conv, site.graph.facts[conv.inputs[1]].sizes[2:])
-    if scale.op == "Add" and slide.before + slide.after:
+    if scale.op == "Add" and any(slide.before + slide.after for slide in _windows(site, conv)):
         return None
     at = site.beside(scale)
     for stream, other in ((0, 1), (1, 0)):
@@ -208,19 +235,25 @@ def scale_before_conv(site: Site) -> Patch | None:
         if c is None or at.constant(stream) is not None:
             continue
         w, b = _weights(site, conv)
-        b = b + (w.sum(axis=2) @ c if scale.op == "Add" else 0)
-        w = w * c.reshape(1, -1, 1) if scale.op == "Mul" else w
+        b = b + (w.sum(axis=tuple(range(2, w.ndim))) @ c if scale.op == "Add" else 0)
+        w = w * c.reshape(1, -1, *[1] * (w.ndim - 2)) if scale.op == "Mul" else w
         return _reweighted(f"{scale} goes into {conv}", (scale, conv), scale.inputs[stream], (w, b))
     return None
+
+
+def _windows(site: Site, conv: Node) -> tuple[Window, ...]:
+    facts = site.graph.facts
+    return windows(conv, facts[conv.inputs[1]].sizes[2:], facts[conv.inputs[0]].shape[2:])
 
 
 def _per_channel(site: Site, index: int, output: str) -> Array | None:
     """The constant input `index` as one number per channel of the value `output`, if it is that."""
     value, shape = site.constant(index), site.graph.facts[output].shape
-    if value is None or len(shape) != 3 or value.ndim > 3 or not isinstance(shape[1], int):
+    rank = len(shape)
+    if value is None or rank < 3 or value.ndim > rank or not isinstance(shape[1], int):
         return None
-    full = value.reshape((1,) * (3 - value.ndim) + value.shape)
-    if full.shape not in ((1, 1, 1), (1, shape[1], 1)):
+    full = value.reshape((1,) * (rank - value.ndim) + value.shape)
+    if full.shape not in ((1,) * rank, (1, shape[1], *[1] * (rank - 2))):
         return None
     return np.broadcast_to(full.reshape(-1), shape[1]).astype(np.float64)
 
@@ -261,6 +294,8 @@ RULES: tuple[Rule, ...] = (
     chain_to_pairs,
     normalisation_to_scale,
     gelu_to_erf,
+    power_pool_to_average,
+    global_pool_to_reduction,
     gemm_to_product,
     difference_to_sum,
     pad_into_conv,

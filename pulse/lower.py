@@ -203,13 +203,16 @@ def _fill(lo: Lowering, node: Node) -> None:
 
 def _conv(lo: Lowering, node: Node) -> None:
     x, w, group = lo.read(node), lo.constant(node, 1), node.integer("group", 1)
-    filters, channels, kernel = w.shape
-    n, items = x.shape[0], lo.shape(node)[2]
-    w = w.reshape(group, filters // group, channels, kernel).transpose(0, 1, 3, 2)
-    weight = lo.weight(w.reshape(group, filters // group, kernel * channels))
+    filters, channels, *kernel = w.shape
+    n, _, *places = lo.shape(node)
+    items = math.prod(places)
+    w = np.moveaxis(w.reshape(group, filters // group, channels, *kernel), 2, -1)
+    weight = lo.weight(w.reshape(group, filters // group, -1))
     bias = lo.weight(lo.constant(node, 2).reshape(group, filters // group, 1)) if lo.has(node, 2) else None
-    taps = _taps(x.split(1, group), 3, node, items).transposed((0, 1, 3, 2, 4))
-    columns, matrix = _columns(lo, taps)
+    taps = _taps(x.split(1, group), 3, node, tuple(places))
+    tapped = range(3, 3 + len(kernel))
+    taps = taps.transposed((0, 1, *tapped, 2, *(axis + len(kernel) for axis in tapped)))
+    columns, matrix = _columns(lo, taps, (n, group, weight.shape[-1], items))
     product_shape = (n, group, filters // group, items)
     addend = lo.packed(node, lo.read(node, 3)).shaped(product_shape) if lo.has(node, 3) else None
     out = lo.write(node)
@@ -220,26 +223,25 @@ def _conv(lo: Lowering, node: Node) -> None:
     lo.step(node, writes, reads, activation=node.text("activation", ""))
 
 
-def _taps(x: View, time: int, node: Node, items: int) -> View:
-    """The axis `time` as two, taps and items: item `i` of tap `j` is item `i * stride + j * dilation` of `x`."""
-    kernel, stride, dilation = (node.integer(key, 1) for key in ("kernel", "stride", "dilation"))
-    unit = x.strides[time]
-    shape = (*x.shape[:time], kernel, items, *x.shape[time + 1 :])
-    strides = (*x.strides[:time], dilation * unit, stride * unit, *x.strides[time + 1 :])
-    return replace(x, shape=shape, strides=strides)
+def _taps(x: View, first: int, node: Node, places: tuple[int, ...]) -> View:
+    """The axes from `first` as twice as many, taps and places: tap `j` of place `i` is item `i*stride + j*dilation`."""
+    kernel, stride, dilation = (node.integers(key, ()) for key in ("kernel", "stride", "dilation"))
+    units = x.strides[first:]
+    apart = (unit * step for unit, step in zip(units, dilation, strict=True))
+    moves = (unit * step for unit, step in zip(units, stride, strict=True))
+    return replace(x, shape=(*x.shape[:first], *kernel, *places), strides=(*x.strides[:first], *apart, *moves))
 
 
-def _columns(lo: Lowering, taps: View) -> tuple[View | None, View]:
-    """Memory to gather `taps` (n, group, kernel, channels, items) in, and the matrix that lies there then."""
-    n, group, kernel, channels, items = taps.shape
+def _columns(lo: Lowering, taps: View, shape: tuple[int, ...]) -> tuple[View | None, View]:
+    """Memory to gather `taps` in, and the matrix of the shape `shape` that lies there then."""
     if taps.packed:
-        return None, taps.shaped((n, group, kernel * channels, items))
+        return None, taps.shaped(shape)
     columns = lo.arena(taps.shape)
-    return columns, columns.shaped((n, group, kernel * channels, items))
+    return columns, columns.shaped(shape)
 
 
 def _pool(lo: Lowering, node: Node) -> None:
-    taps = _taps(lo.read(node), 2, node, lo.shape(node)[2])
+    taps = _taps(lo.read(node), 2, node, lo.shape(node)[2:])
     lo.step(node, (lo.write(node),), (taps,))
 
 
@@ -314,11 +316,21 @@ def _receptive_field(graph: Graph) -> int:
     seen: dict[str, tuple[Fraction, Fraction]] = dict.fromkeys(graph.inputs, (Fraction(0), Fraction(0)))
     for node in graph.nodes:
         spans = [seen[name] for name in node.inputs if name in seen]
+        if not spans:
+            continue  # made from constants, such as the count of items under a window
         stream = graph.facts[node.inputs[0]].stream
         item = 1 / stream.length.rate if stream else Fraction(0)
         back = (node.integer("extra", 0) + node.integer("overlap", 0)) * item
-        reach = (node.integer("kernel", 1) - 1) * node.integer("dilation", 1) * item
+        reach = _reach(node, stream.axis - 2 if stream else -1) * item
         span = min(span[0] for span in spans) - back, max(span[1] for span in spans) - back + reach
         seen.update(dict.fromkeys(node.outputs, span))
     spans = [seen[value] for value in graph.outputs.values()]
     return max(math.ceil(last - first) + 1 for first, last in spans)
+
+
+def _reach(node: Node, axis: int) -> int:
+    """Items behind the first one that a window sees, if it slides along time."""
+    kernel = node.integers("kernel", ())
+    if not 0 <= axis < len(kernel):
+        return 0
+    return (kernel[axis] - 1) * node.integers("dilation", ())[axis]

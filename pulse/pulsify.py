@@ -23,21 +23,21 @@ not touch it. A node for which neither holds is refused with a sentence; nothing
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from pulse.dim import Dim, Length, product
+from pulse import sliding
+from pulse.argument import axis_of
+from pulse.dim import Length, product
 from pulse.errors import NotStreamable
 from pulse.graph import Attribute, Fact, Graph, Node
 from pulse.header import MAX_PULSE
-from pulse.infer import COMBINING, ELEMENTWISE, REDUCING, axis_of, cuts, pads, reduced
-from pulse.window import window
+from pulse.infer import COMBINING, ELEMENTWISE, REDUCING
+from pulse.layers import reduced
+from pulse.moves import cuts, pads
+from pulse.pulsifier import Pulsifier
 
-MAX_DELAY = 1 << 15  # items
-LOWEST = -3.4028234663852886e38  # of float32: what a max pool pads with
-
-Rule = Callable[["Pulsifier", Node], None]
+Rule = Callable[[Pulsifier, Node], None]
 
 
 def pulsify(graph: Graph, pulse: int) -> Graph:
@@ -55,122 +55,6 @@ def pulsify(graph: Graph, pulse: int) -> Graph:
             raise pulsifier.refuse(node, "depends on constants only, and is not computed beforehand")
         RULES[node.op](pulsifier, node)
     return pulsifier.result().check("pulsify")
-
-
-class Pulsifier:
-    """The pulsed graph while it grows; `batch` is the graph it is made from."""
-
-    def __init__(self, batch: Graph, pulse: int) -> None:
-        self.batch = batch
-        self.pulse = pulse
-        self.steps = math.lcm(*(length.rate.denominator for length in _lengths(batch)))
-        self.made_from = {node.name: node for node in batch.nodes}
-        self.nodes: list[Node] = []
-        self.facts: dict[str, Fact] = {}
-        for name in (*batch.inputs, *batch.constants):
-            self.facts[name] = self.pulsed(batch.facts[name], 0, f"the input {name!r}")
-
-    def result(self) -> Graph:
-        """The finished graph."""
-        inputs = {name: self.facts[name] for name in self.batch.inputs}
-        return replace(self.batch, nodes=tuple(self.nodes), inputs=inputs, facts=self.facts)
-
-    def pulsed(self, fact: Fact, delay: int, what: object) -> Fact:
-        """What a batch fact becomes: time is as long as the items of one pulse."""
-        if fact.stream is None:
-            return fact
-        items = fact.stream.length.rate * self.pulse
-        if items.denominator != 1 or items < 1:
-            raise NotStreamable(
-                f"pulsify: {what} has {fact.stream.length.rate} items per input item, so a pulse of {self.pulse} is no "
-                f"whole number of them; a multiple of {self.steps} works, such as {self.suggestion()}"
-            )
-        return replace(_resized(fact, int(items)), stream=replace(fact.stream, delay=delay))
-
-    def suggestion(self) -> int:
-        """The smallest pulse that works and is not smaller than the one asked for."""
-        return -(-self.pulse // self.steps) * self.steps
-
-    def given(self, node: Node) -> list[Fact | None]:
-        """The batch facts of the inputs of `node`."""
-        return [self.batch.facts[name] if name else None for name in node.inputs]
-
-    def axis(self, node: Node) -> int:
-        """The stream axis of the first input of `node`, which must be a stream."""
-        stream = self.batch.facts[node.inputs[0]].stream
-        if stream is None:
-            raise self.refuse(node, "takes a constant where the stream should be; swap its inputs")
-        return stream.axis
-
-    def delay_before(self, node: Node) -> int:
-        """The delay of the first input of `node`, which must be a stream."""
-        self.axis(node)
-        stream = self.facts[node.inputs[0]].stream
-        assert stream is not None
-        return stream.delay
-
-    def least_delay(self, name: str) -> int:
-        """Items that must be waited for: with fewer, items would come out that the batch value, cut short, lacks."""
-        length = self.batch.facts[name].stream
-        return -(length.length.offset // length.length.divisor) if length else 0
-
-    def refuse(self, node: Node, why: str) -> NotStreamable:
-        """The error that names the node."""
-        return NotStreamable(f"pulsify: {node} {why}")
-
-    def emit(self, node: Node, delay: int, **attributes: Attribute) -> None:
-        """Add `node` with other `attributes`; its outputs are those of the batch graph, `delay` items late."""
-        self.nodes.append(replace(node, attributes={**node.attributes, **attributes}))
-        if delay > MAX_DELAY:
-            raise self.refuse(
-                self.made_from[node.name], f"would be {delay} items late; at most {MAX_DELAY} are allowed"
-            )
-        for name in node.outputs:
-            assert delay >= self.least_delay(name)
-            self.facts[name] = self.pulsed(self.batch.facts[name], delay, node)
-
-    def meet(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-        """The same values, all as late as the latest stream among them, and that delay."""
-        streams = [self.facts[name].stream for name in names if name]
-        latest = max((stream.delay for stream in streams if stream), default=0)
-        return tuple(self.late(name, latest) if name else name for name in names), latest
-
-    def late(self, name: str, until: int) -> str:
-        """The value, brought to the delay `until`."""
-        stream = self.facts[name].stream
-        return self.delay(name, until - stream.delay) if stream else name
-
-    def delay(self, name: str, extra: int, overlap: int = 0, value: float = 0.0) -> str:
-        """The value `extra` items late and with the last `overlap` items in front; one node serves all who ask."""
-        stream = self.facts[name].stream
-        assert stream is not None
-        if extra == overlap == 0:
-            return name
-        late = f"{name}.late{extra}" + (f"+{overlap}" if overlap else "") + (f"={value:g}" if value else "")
-        if late not in self.facts:
-            items = self.facts[name].sizes[stream.axis] + overlap
-            attributes = {"extra": extra, "overlap": overlap, "value": value}
-            self.nodes.append(Node("Delay", late, (name,), (late,), attributes))
-            moved = replace(stream, delay=stream.delay + extra)
-            self.facts[late] = replace(_resized(self.facts[name], items), stream=moved)
-        return late
-
-    def fill(self, name: str, until: int, value: float) -> str:
-        """The value with its items below `until` replaced by `value`."""
-        filled = f"{name}.fill{until}={value:g}"
-        if filled not in self.facts:
-            self.nodes.append(Node("Fill", filled, (name,), (filled,), {"until": until, "value": value}))
-            self.facts[filled] = self.facts[name]
-        return filled
-
-
-def _lengths(graph: Graph) -> list[Dim]:
-    return [fact.stream.length for fact in graph.facts.values() if fact.stream]
-
-
-def _resized(fact: Fact, items: int) -> Fact:
-    assert fact.stream is not None
-    return replace(fact, shape=tuple(items if axis == fact.stream.axis else n for axis, n in enumerate(fact.shape)))
 
 
 def _follow(p: Pulsifier, node: Node) -> None:
@@ -274,51 +158,18 @@ def _pad(p: Pulsifier, node: Node) -> None:
         p.emit(Node("Skip", node.name, (name,), node.outputs, {"items": -first}), delay)
 
 
-def _conv(p: Pulsifier, node: Node) -> None:
-    kernel = p.batch.facts[node.inputs[1]].sizes[2:]
-    _windowed(p, node, kernel, 0.0)
-
-
-def _max_pool(p: Pulsifier, node: Node) -> None:
-    _windowed(p, node, node.integers("kernel_shape", ()), LOWEST)
-
-
-def _average_pool(p: Pulsifier, node: Node) -> None:
-    kernel = node.integers("kernel_shape", ())
-    if window(node, kernel).before and not node.integer("count_include_pad", 0):
-        raise p.refuse(
-            node, "averages fewer items at the front of time; export it with count_include_pad=True or without padding"
-        )
-    _windowed(p, node, kernel, 0.0)
-
-
-def _windowed(p: Pulsifier, node: Node, kernel: tuple[int, ...], outside: float) -> None:
-    """A window along the last axis; `outside` is what its padding holds."""
-    if p.axis(node) != 2:
-        raise p.refuse(node, f"slides along axis 2, but time is axis {p.axis(node)}; transpose in front of it")
-    slide, delay, name = window(node, kernel), p.delay_before(node), node.inputs[0]
-    if slide.before and delay:
-        name = p.fill(name, delay, outside)
-    name = p.delay(name, slide.extra(delay), slide.overlap, outside if slide.before else 0.0)
-    attributes: dict[str, Attribute] = {"kernel": slide.kernel, "dilation": slide.dilation, "stride": slide.stride}
-    if node.op == "Conv":
-        attributes["group"] = node.integer("group", 1)
-    pulsed = Node(node.op, node.name, (name, *node.inputs[1:]), node.outputs, attributes)
-    p.emit(pulsed, slide.delay(delay))
-
-
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _follow),
     **dict.fromkeys(COMBINING, _follow),
     **dict.fromkeys(REDUCING, _reduce),
-    "AveragePool": _average_pool,
+    "AveragePool": sliding.average_pool,
     "Clip": _clip,
     "Concat": _off_axis,
-    "Conv": _conv,
+    "Conv": sliding.conv,
     "Flatten": _reshape,
     "LogSoftmax": _off_axis,
     "MatMul": _matmul,
-    "MaxPool": _max_pool,
+    "MaxPool": sliding.max_pool,
     "Pad": _pad,
     "Reshape": _reshape,
     "Slice": _slice,

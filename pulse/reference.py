@@ -43,9 +43,10 @@ def fill(out: Floats, left: Floats, x: Floats, *, value: float) -> None:
 def conv(out: Floats, product: Floats, columns: Floats | None, *reads: Floats | None, activation: str) -> None:
     """out = activation(weight @ taps + bias + addend); reads taps, matrix, weight, bias or None, addend or None.
 
-    taps (n, group, kernel, channels, items) are gathered in `columns`, unless absent; `matrix` is the same memory
-    as (n, group, kernel*channels, items). weight (group, filters, kernel*channels), bias (group, filters, 1);
-    product, addend (n, group, filters, items); out is product, except behind a gate, which halves the filters.
+    taps (n, group, *kernel, channels, *places) are gathered in `columns`, unless absent; `matrix` is the same memory
+    as (n, group, kernel*channels, items), items being all places. weight (group, filters, kernel*channels),
+    bias (group, filters, 1); product, addend (n, group, filters, items); out is product, except behind a gate, which
+    halves the filters.
     """
     taps, matrix, weight, bias, addend = reads
     assert taps is not None and matrix is not None and weight is not None
@@ -108,14 +109,18 @@ def matmul(out: Floats, x: Floats, weight: Floats) -> None:
 
 
 def max_pool(out: Floats, taps: Floats) -> None:
-    """out (n, channels, items) = max over the kernel of taps (n, channels, kernel, items)"""
-    np.maximum.reduce(taps, axis=2, out=out)
+    """out (n, channels, *places) = max over the kernel of taps (n, channels, *kernel, *places)"""
+    np.maximum.reduce(taps, axis=_kernel(out), out=out)
 
 
 def average_pool(out: Floats, taps: Floats) -> None:
-    """out (n, channels, items) = mean over the kernel of taps (n, channels, kernel, items)"""
-    np.add.reduce(taps, axis=2, out=out)
-    np.multiply(out, 1 / taps.shape[2], out=out)
+    """out (n, channels, *places) = mean over the kernel of taps (n, channels, *kernel, *places)"""
+    np.add.reduce(taps, axis=_kernel(out), out=out)
+    np.multiply(out, out.size / max(taps.size, 1), out=out)
+
+
+def _kernel(out: Floats) -> tuple[int, ...]:
+    return tuple(range(2, out.ndim))
 
 
 def pad(out: Floats, inside: Floats, x: Floats, *, value: float) -> None:

@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from pulse.errors import GraphError
-from pulse.graph import Array, Fact, Graph, Node, ordered
+from pulse.graph import Array, Attribute, Fact, Graph, Node, ordered
 
 _MAX_SWEEPS = 100  # a rule set that has not settled by then feeds itself
 
@@ -61,6 +63,36 @@ class Site:
     def given(self) -> list[Fact | None]:
         """The facts of the inputs, `None` for one left out."""
         return [self.graph.facts[name] if name else None for name in self.node.inputs]
+
+
+class Written:
+    """A node written as other nodes: they grow here, and become one patch. `x` is its first input."""
+
+    def __init__(self, site: Site) -> None:
+        self.node = site.node
+        self.x = site.node.inputs[0]
+        self._nodes: list[Node] = []
+        self._constants: dict[str, Array] = {}
+
+    def add(self, op: str, *inputs: str | float, **attributes: Attribute) -> str:
+        """The value of one more node; numbers are constants of float32."""
+        return self._node(op, f"{self.node.outputs[0]}.{len(self._nodes)}", inputs, attributes)
+
+    def constant(self, value: Array) -> str:
+        """The name of one more constant."""
+        name = f"{self.node.outputs[0]}.c{len(self._constants)}"
+        self._constants[name] = value
+        return name
+
+    def patch(self, op: str, *inputs: str | float, **attributes: Attribute) -> Patch:
+        """All that was written, and the node that makes the output."""
+        self._node(op, self.node.outputs[0], inputs, attributes)
+        return Patch(f"{self.node} is written out", (self.node,), tuple(self._nodes), self._constants)
+
+    def _node(self, op: str, output: str, inputs: tuple[str | float, ...], attributes: dict[str, Attribute]) -> str:
+        names = (item if isinstance(item, str) else self.constant(np.asarray(item, np.float32)) for item in inputs)
+        self._nodes.append(Node(op, f"{self.node.name}.{len(self._nodes)}", tuple(names), (output,), attributes))
+        return output
 
 
 Rule = Callable[[Site], Patch | None]

@@ -1,23 +1,29 @@
-"""The sliding window of a convolution or pool along time, and the arithmetic of a stream that passes it."""
+"""The sliding window of a convolution or pool along one axis, and the arithmetic of a stream that passes it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pulse.dim import Length
-from pulse.errors import NotStreamable
+from pulse.dim import Dim, Length
+from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Node
+
+MAX_AXES = 3  # that a window slides along
 
 
 @dataclass(frozen=True)
 class Window:
-    """`kernel` taps, `dilation` items apart, moving by `stride`, over items padded `before` and `after`."""
+    """`kernel` taps, `dilation` items apart, moving by `stride`, over items padded `before` and `after`.
+
+    What `ceil_mode` adds behind the padding is `beyond`: no average counts it.
+    """
 
     kernel: int
     dilation: int
     stride: int
     before: int
     after: int
+    beyond: int = 0
 
     @property
     def span(self) -> int:
@@ -31,7 +37,15 @@ class Window:
 
     def length(self, items: Length) -> Length:
         """How many windows fit over `items`."""
-        return (items + (self.before + self.after - self.span)) // self.stride + 1
+        return (items + (self.before + self.after + self.beyond - self.span)) // self.stride + 1
+
+    def counted(self, items: int, *, padding: bool) -> list[int]:
+        """How many taps of each window lie on items, or on their `padding` too."""
+        first, end = (-self.before, items + self.after) if padding else (0, items)
+        length = self.length(items)
+        assert isinstance(length, int)
+        starts = (place * self.stride - self.before for place in range(length))
+        return [sum(first <= start + tap * self.dilation < end for tap in range(self.kernel)) for start in starts]
 
     def extra(self, delay: int) -> int:
         """The shortest wait in front that makes the delay behind the window a whole number of its items, 0 or more."""
@@ -43,37 +57,62 @@ class Window:
         return (delay + self.extra(delay) + self.overlap - self.before) // self.stride
 
 
-def window(node: Node, kernel: tuple[int, ...]) -> Window:
-    """The window of a 1-D convolution or pool with the kernel shape `kernel`."""
-    if len(kernel) != 1:
-        raise NotStreamable(f"{node} is {len(kernel)}-dimensional; only 1-dimensional ones are supported")
-    dilation = _numbers(node, "dilations", (1,))[0]
-    stride = _numbers(node, "strides", (1,))[0]
-    before, after = _pads(node, (kernel[0] - 1) * dilation, stride)
-    if min(kernel[0], dilation, stride) < 1 or min(before, after) < 0:
+def windows(node: Node, kernel: tuple[int, ...], lengths: tuple[Length, ...]) -> tuple[Window, ...]:
+    """The windows of a convolution or pool with the kernel shape `kernel`, one per axis behind the channels."""
+    rank = len(lengths)
+    if len(kernel) != rank or not 1 <= rank <= MAX_AXES:
+        raise NotStreamable(f"{node} slides a window of {len(kernel)} axes over {rank}; 1 to {MAX_AXES} are supported")
+    dilations, strides = (_numbers(node, key, (1,) * rank) for key in ("dilations", "strides"))
+    pads = _numbers(node, "pads", (0,) * 2 * rank)
+    if min(*kernel, *dilations, *strides) < 1 or min(pads) < 0:
         raise NotStreamable(f"{node} has a kernel, dilation, stride or pad that makes no sense")
-    return Window(kernel[0], dilation if kernel[0] > 1 else 1, stride, before, after)
+    rows = zip(kernel, dilations, strides, pads, pads[rank:], strict=False)
+    made = (Window(size, apart if size > 1 else 1, *rest) for size, apart, *rest in rows)
+    return tuple(_completed(node, slide, length) for slide, length in zip(made, lengths, strict=True))
 
 
-def _pads(node: Node, same: int, stride: int) -> tuple[int, int]:
+def _completed(node: Node, slide: Window, length: Length) -> Window:
+    """The window with the pads that `auto_pad` and `ceil_mode` add."""
     match node.text("auto_pad", "NOTSET"):
         case "NOTSET":
-            before, after = _numbers(node, "pads", (0, 0))
-            return before, after
+            return _rounded_up(node, slide, length) if node.integer("ceil_mode", 0) else slide
         case "VALID":
-            return 0, 0
-        case "SAME_UPPER" if stride == 1:
-            return same // 2, same - same // 2
-        case "SAME_LOWER" if stride == 1:
-            return same - same // 2, same // 2
-    raise NotStreamable(
-        f"{node} pads by auto_pad with stride {stride}, which depends on the length of the stream; "
-        "export it with explicit pads"
-    )
+            return replace(slide, before=0, after=0)
+        case "SAME_UPPER":
+            total = _same(node, slide, length)
+            return replace(slide, before=total // 2, after=total - total // 2)
+        case "SAME_LOWER":
+            total = _same(node, slide, length)
+            return replace(slide, before=total - total // 2, after=total // 2)
+    raise GraphError(f"{node} pads by an auto_pad that is not known")
+
+
+def _same(node: Node, slide: Window, length: Length) -> int:
+    """The pads for as many windows as there are items, divided by the stride."""
+    if slide.stride == 1:
+        return slide.span - 1
+    if isinstance(length, Dim):
+        raise NotStreamable(
+            f"{node} pads by auto_pad with stride {slide.stride}, which depends on the length of the stream; "
+            "export it with explicit pads"
+        )
+    return max(0, ((length - 1) // slide.stride) * slide.stride + slide.span - length)
+
+
+def _rounded_up(node: Node, slide: Window, length: Length) -> Window:
+    """The window with one more place where items are left over, unless it would begin behind them all."""
+    if not isinstance(length, Dim):
+        padded = length + slide.before + slide.after
+        last = -(-(padded - slide.span) // slide.stride) * slide.stride
+        last -= slide.stride if last >= length + slide.before else 0
+        return replace(slide, beyond=max(0, last + slide.span - padded))
+    if slide.stride > 1 and slide.after + slide.stride > slide.span:
+        raise NotStreamable(f"{node} rounds its length up where nothing may be left; export it with ceil_mode=False")
+    return replace(slide, beyond=slide.stride - 1)
 
 
 def _numbers(node: Node, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
     numbers = node.integers(key, default)
     if len(numbers) != len(default):
-        raise NotStreamable(f"{node} has {len(numbers)} {key}; a 1-dimensional window has {len(default)}")
+        raise NotStreamable(f"{node} has {len(numbers)} {key}; its window has {len(default)}")
     return numbers

@@ -98,15 +98,56 @@ def _conv(b: Builder, draw: Draw, x: Stream) -> Stream:
 
 
 def _pool(b: Builder, draw: Draw, x: Stream) -> Stream:
-    kernel = draw(st.integers(1, 4))
+    kernel, dilation = draw(st.integers(1, 4)), draw(st.integers(1, 2))
     stride = draw(st.sampled_from([1, 2])) if b.stride * 2 <= MAX_STRIDE else 1
     b.stride *= stride
-    if draw(st.booleans()):
-        pads = [draw(st.integers(0, kernel - 1)), 0]
-        return b.add("MaxPool", x[0], kernel_shape=[kernel], strides=[stride], pads=pads), x[1]
-    pads = [draw(st.integers(0, kernel - 1)), 0]
-    attributes = {"kernel_shape": [kernel], "strides": [stride], "pads": pads, "count_include_pad": 1}
-    return b.add("AveragePool", x[0], **attributes), x[1]
+    span = (kernel - 1) * dilation + 1
+    attributes = {"kernel_shape": [kernel], "strides": [stride], "pads": [draw(st.integers(0, kernel - 1)), 0]}
+    attributes["ceil_mode"] = draw(st.integers(0, 1)) if stride <= span else 0
+    match draw(st.sampled_from(["MaxPool", "AveragePool", "LpPool"])):
+        case "MaxPool":
+            return b.add("MaxPool", x[0], dilations=[dilation], **attributes), x[1]
+        case "LpPool":
+            attributes["ceil_mode"] = 0
+            return b.add("LpPool", x[0], p=draw(st.integers(1, 3)), **attributes), x[1]
+    attributes["ceil_mode"] = int(stride <= kernel and attributes["ceil_mode"])
+    return b.add("AveragePool", x[0], count_include_pad=draw(st.integers(0, 1)), **attributes), x[1]
+
+
+def _image(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """Channels as the rows or columns of an image, a window over it, and back."""
+    last = draw(st.booleans())
+    image = b.add("Unsqueeze", x[0], b.constant([1]))
+    image = image if last else b.add("Transpose", image, perm=[0, 1, 3, 2])
+    filters, rows, y = _windowed(b, draw, (image, x[1]), last)
+    y = y if last else b.add("Transpose", y, perm=[0, 1, 3, 2])
+    return b.add("Reshape", y, b.constant([1, filters * rows, -1])), filters * rows
+
+
+def _windowed(b: Builder, draw: Draw, x: Stream, last: bool) -> tuple[int, int, str]:
+    """Filters, rows, and an image of them; time is its last axis or the one before."""
+    image, rows = x
+    kernel, strides = [draw(st.integers(1, min(3, rows))), draw(st.integers(1, 3))], [draw(st.integers(1, 2)), 1]
+    before = [draw(st.integers(0, size - 1)) for size in kernel]
+    after = [draw(st.integers(0, kernel[0] - 1)), 0]
+    up = draw(st.integers(0, 1)) if strides[0] <= kernel[0] else 0
+    pads = (before + after) if last else (before[::-1] + after[::-1])
+    sizes = {"strides": strides if last else strides[::-1], "pads": pads}
+    over = rows + before[0] + after[0] - kernel[0]
+    op = draw(st.sampled_from(["Conv", "Conv", "MaxPool", "AveragePool"]))
+    if op == "Conv":
+        filters = draw(st.integers(1, 2))
+        w = b.floats(filters, 1, *(kernel if last else kernel[::-1]))
+        y = b.add("Conv", image, w, b.floats(filters), **sizes)
+        y = b.add("Relu", b.add("Mul", y, b.floats(filters, 1, 1)))
+        return filters, over // strides[0] + 1, y
+    places = over // strides[0] + 1
+    if up and over % strides[0] and places * strides[0] < rows + before[0]:
+        places += 1
+    sizes |= {"ceil_mode": up, "kernel_shape": kernel if last else kernel[::-1]}
+    if op == "AveragePool":
+        sizes["count_include_pad"] = draw(st.integers(0, 1))
+    return 1, places, b.add(op, image, **sizes)
 
 
 def _pad(b: Builder, draw: Draw, x: Stream) -> Stream:
@@ -205,7 +246,7 @@ def _reshape(b: Builder, draw: Draw, x: Stream) -> Stream:
 
 
 _LAYERS = (_conv, _conv, _conv, _residual, _residual, _pool, _pad, _unary, _unary, _constant, _gate, _channels, _flip)
-_LAYERS += (_front, _softmax, _matmul, _gemm, _reduce, _reshape)
+_LAYERS += (_front, _softmax, _matmul, _gemm, _reduce, _reshape, _image, _image)
 
 
 @st.composite
@@ -265,6 +306,16 @@ def streamed(plan: pulse.Plan, x: Any, axes: list[int], state: pulse.State | Non
     pieces = np.split(x, x.shape[axis] // plan.pulse, axis)
     outputs = [[y.copy() for y in state.run(np.ascontiguousarray(piece))] for piece in pieces]
     return [np.concatenate(parts, where) for parts, where in zip(zip(*outputs, strict=True), axes, strict=True)]
+
+
+def assert_streams(b: Builder, y: str, shape: tuple[int | str, ...], axis: int, pulse_size: int = 4) -> pulse.Plan:
+    """The law for one output of a network that was built by hand; `axis` is where its time is."""
+    model = b.model(shape, [y])
+    plan = compiled(model, pulse_size)
+    sizes = [enough(plan) if isinstance(size, str) else size for size in shape]
+    x = np.random.default_rng(8).standard_normal(sizes).astype(np.float32)
+    assert_law(plan, whole(model, x), streamed(plan, x, [axis]), [axis])
+    return plan
 
 
 def enough(plan: pulse.Plan) -> int:

@@ -75,12 +75,13 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("split time", NotStreamable, "splits time, which has no end"),
     ("join time", NotStreamable, "joins along time, which has no end"),
     ("mean over time", NotStreamable, "reduces over time, so nothing comes out before the stream ends"),
+    ("global pool", NotStreamable, "reduces over time, so nothing comes out before the stream ends"),
     ("reflect", NotStreamable, "pads with reflect; only constant padding is supported"),
     ("stream as weight", NotStreamable, "takes its weights \\(input 1\\) from the stream"),
     ("attention", NotStreamable, "only constant matrices on the right"),
     ("same with stride", NotStreamable, "pads by auto_pad with stride 2"),
-    ("ceil", NotStreamable, "rounds its length up; export it with ceil_mode=False"),
-    ("two dimensions", NotStreamable, "2-dimensional; only 1-dimensional"),
+    ("ceil", NotStreamable, "rounds its length up where nothing may be left; export it with ceil_mode=False"),
+    ("four axes", NotStreamable, "slides a window of 4 axes over 4; 1 to 3 are supported"),
     ("gather", NotStreamable, "is supported on constants only"),
     ("half", NotStreamable, "turns the stream into another type"),
     ("bad reshape", NotStreamable, "makes a length that cannot be written down"),
@@ -114,6 +115,8 @@ def refused(what: str, b: Builder) -> str:
             return b.add("Concat", "x", "x", axis=2)
         case "mean over time":
             return b.add("ReduceMean", "x", ints(2))
+        case "global pool":
+            return b.add("GlobalAveragePool", "x")
         case "reflect":
             return b.add("Pad", "x", ints(0, 0, 1, 0, 0, 0), mode="reflect")
         case "stream as weight":
@@ -123,9 +126,9 @@ def refused(what: str, b: Builder) -> str:
         case "same with stride":
             return b.add("Conv", "x", b.floats(2, 4, 3), auto_pad="SAME_UPPER", strides=[2])
         case "ceil":
-            return b.add("MaxPool", "x", kernel_shape=[2], ceil_mode=1)
-        case "two dimensions":
-            return b.add("Conv", b.add("Unsqueeze", "x", ints(0)), b.floats(2, 1, 3, 3))
+            return b.add("MaxPool", "x", kernel_shape=[2], strides=[3], ceil_mode=1)
+        case "four axes":
+            return b.add("Conv", b.add("Unsqueeze", "x", ints(0, 1, 2)), b.floats(2, 1, 1, 1, 3, 3))
         case "gather":
             return b.add("Gather", "x", b.constant(0), axis=1)
         case "half":

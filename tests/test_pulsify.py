@@ -10,7 +10,8 @@ from pulse.declutter import declutter
 from pulse.errors import NotStreamable, PulseError
 from pulse.graph import Graph, Node
 from pulse.infer import infer
-from pulse.pulsify import LOWEST, pulsify
+from pulse.pulsify import pulsify
+from pulse.sliding import LOWEST
 from pulse.window import Window
 from tests.graphs import Builder, batch_graph
 
@@ -136,10 +137,8 @@ REFUSED: list[tuple[str, tuple[int | str, ...], str]] = [
     ("softmax", (1, 4, "S"), r"node 'Softmax0' \(Softmax\) works along axis 2, which is time; it would need the whole"),
     ("matmul", (1, 4, "S"), r"\(MatMul\) multiplies .* which do not fit"),
     ("conv", (1, "S", 4), r"\(Conv\) gets S channels; its weights .* do not fit"),
-    ("pool", (1, "S", 4), r"\(MaxPool\) slides along axis 2, but time is axis 1; transpose in front of it"),
     ("reshape", (1, "S", 4), r"\(Reshape\) mixes time with another axis; transpose so that time stays an axis"),
     ("flatten", (1, "S", 4), r"\(Flatten\) mixes time with another axis"),
-    ("average", (1, 4, "S"), r"averages fewer items at the front of time; export it with count_include_pad=True"),
     ("clip", (1, 4, "S"), "must be one constant number"),
     ("late", (1, 4, "S"), r"\(Slice\) would be 1000000 items late; at most 32768"),
     ("folded", (1, 4, "S"), r"\(ReduceMax\) depends on constants only"),
@@ -155,14 +154,10 @@ def refused(what: str, b: Builder) -> str:
             return b.add("MatMul", "x", b.floats(4, 4))
         case "conv":
             return conv(b, "x", 3)
-        case "pool":
-            return b.add("MaxPool", "x", kernel_shape=[2])
         case "reshape":
             return b.add("Reshape", "x", b.constant([1, 4, -1]))
         case "flatten":
             return b.add("Flatten", "x")
-        case "average":
-            return b.add("AveragePool", "x", kernel_shape=[3], pads=[1, 1])
         case "clip":
             return b.add("Clip", "x", b.floats(1, 4, 1))
         case "late":

@@ -116,7 +116,7 @@ def test_a_run_allocates_no_arrays(plan: Plan) -> None:
     finally:
         tracemalloc.stop()
     smallest_room = 4 * sum(slot.size for slot in plan.slots if slot.room == "arena")
-    assert after - before < 1000
+    assert after - before < 2000  # less than one array for each run
     assert peak - before < smallest_room + 2000  # views and tuples, which Python makes and drops
 
 

@@ -116,6 +116,46 @@ def test_padding_by_name_streams_too() -> None:
     graphs.assert_law(plan, graphs.whole(model, x), graphs.streamed(plan, x, [2]), [2])
 
 
+IMAGES: dict[str, tuple[tuple[int | str, ...], int, dict[str, Any]]] = {
+    "time last": ((1, 2, 5, "S"), 3, {"pads": [2, 1, 1, 0]}),
+    "time before frequency": ((1, 2, "S", 5), 2, {"pads": [2, 1, 0, 1], "strides": [1, 2]}),
+    "padding by name": ((1, 2, "S", 5), 2, {"auto_pad": "SAME_UPPER", "strides": [1, 2]}),
+    "items are no neighbours": (("S", 2, 5, 4), 0, {"pads": [1, 1, 1, 1]}),
+}
+
+
+@pytest.mark.parametrize("what", IMAGES)
+def test_a_window_over_an_image_slides_along_time_wherever_it_is(what: str) -> None:
+    shape, axis, attributes = IMAGES[what]
+    b = Builder()
+    y = b.add("Relu", b.add("Conv", "x", b.floats(4, 2, 3, 2), b.floats(4), **attributes))
+    graphs.assert_streams(b, y, shape, axis)
+    b = Builder()
+    graphs.assert_streams(b, b.add("MaxPool", "x", kernel_shape=[3, 2], **attributes), shape, axis)
+    b = Builder()
+    y = b.add("AveragePool", b.add("Neg", "x"), kernel_shape=[3, 2], **attributes)
+    graphs.assert_streams(b, y, shape, axis)
+
+
+def test_an_average_divides_by_the_items_that_are_there() -> None:
+    b = Builder()
+    late = b.add("Conv", "x", b.floats(2, 3, 3))
+    graphs.assert_streams(b, b.add("AveragePool", late, kernel_shape=[4], pads=[3, 0], strides=[2]), (1, 3, "S"), 2)
+
+
+def test_a_pool_that_rounds_up_streams_what_is_whole() -> None:
+    b = Builder()
+    y = b.add("AveragePool", "x", kernel_shape=[3], strides=[2], ceil_mode=1, pads=[1, 0])
+    graphs.assert_streams(b, y, (1, 3, "S"), 2)
+
+
+def test_all_of_an_image_but_time_is_pooled() -> None:
+    b = Builder()
+    rows = b.add("Transpose", "x", perm=[2, 1, 0])
+    y = b.add("Add", b.add("GlobalAveragePool", rows), b.add("GlobalMaxPool", rows))
+    graphs.assert_streams(b, y, (4, 3, "S"), 0)
+
+
 def assert_equal(found: list[Any], wanted: list[Any]) -> None:
     for have, want in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(have, want)

@@ -1,0 +1,50 @@
+"""What a rule may ask of the inputs of its node: facts that must be there, numbers that must be known.
+
+Whatever is missing is a sentence that names the node.
+"""
+
+from __future__ import annotations
+
+from pulse.dim import Dim, Length
+from pulse.errors import GraphError, NotStreamable
+from pulse.graph import Array, Fact, Node, shown
+
+Given = list[Fact | None]
+
+
+def shapes(given: Given) -> str:
+    """The shapes of the inputs, for people."""
+    return " and ".join(shown(item.shape) if item else "-" for item in given)
+
+
+def need(node: Node, given: Given, index: int) -> Fact:
+    """The fact of an input that must be there."""
+    item = given[index] if index < len(given) else None
+    if item is None:
+        raise GraphError(f"{node} lacks its input {index}")
+    return item
+
+
+def numbers(node: Node, given: Given, index: int) -> list[Length] | None:
+    """The integers that an input is known to hold, or `None` if it is left out."""
+    item = given[index] if index < len(given) else None
+    if item is None:
+        return None
+    if item.value is None:
+        raise NotStreamable(f"{node} takes its input {index} from the stream; it must be a constant")
+    return [number if isinstance(number, Dim) else int(number) for number in item.value.reshape(-1)]
+
+
+def axis_of(node: Node, axis: Length, rank: int) -> int:
+    """A counted axis, from the front."""
+    if not isinstance(axis, int) or not -rank <= axis < rank:
+        raise GraphError(f"{node} names the axis {axis} of a value with {rank} axes")
+    return axis % rank
+
+
+def weight(node: Node, given: Given, index: int) -> Array:
+    """The content of an input that must be a constant of float32."""
+    value = need(node, given, index).value
+    if value is None:
+        raise NotStreamable(f"{node} takes its weights (input {index}) from the stream; they must be constants")
+    return value

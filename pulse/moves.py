@@ -1,0 +1,175 @@
+"""Facts of what only moves, cuts, joins or repeats numbers: the shape changes, and the axis of time with it."""
+
+from __future__ import annotations
+
+import math
+
+from pulse.argument import Given, axis_of, need, numbers, shapes
+from pulse.dim import Dim, Length, product
+from pulse.errors import GraphError, NotStreamable
+from pulse.graph import Fact, Node, fact, shown
+
+_TO_THE_END = 1 << 31  # exporters write the largest 32-bit or 64-bit integer for "to the end"
+
+
+def transpose(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    axes = node.integers("perm", tuple(reversed(range(len(x.shape)))))
+    if sorted(axes) != list(range(len(x.shape))):
+        raise GraphError(f"{node} has the permutation {axes} for {len(x.shape)} axes")
+    return [fact(tuple(x.shape[axis] for axis in axes), x.dtype)]
+
+
+def cuts(node: Node, given: Given) -> dict[int, tuple[int, Length, int]]:
+    """What a `Slice` takes: axis to (first item, number of items, step)."""
+    x = need(node, given, 0)
+    starts, ends = numbers(node, given, 1) or [], numbers(node, given, 2) or []
+    axes = numbers(node, given, 3) or list(range(len(starts)))
+    steps = numbers(node, given, 4) or [1] * len(starts)
+    found: dict[int, tuple[int, Length, int]] = {}
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        index = axis_of(node, axis, len(x.shape))
+        length = x.shape[index]
+        if isinstance(step, Dim) or step == 0:
+            raise GraphError(f"{node} has an impossible step")
+        if isinstance(length, Dim):
+            found[index] = _time_cut(node, length, start, end, step)
+        elif isinstance(start, Dim) or isinstance(end, Dim):
+            found[index] = (0, length, 1) if start == 0 else _unknown_cut(node)
+        else:
+            taken = range(length)[slice(start, end if end >= -length or step > 0 else None, step)]
+            found[index] = (taken.start, len(taken), step)
+    return found
+
+
+def _unknown_cut(node: Node) -> tuple[int, Length, int]:
+    raise NotStreamable(f"{node} starts at a place that depends on the length of the stream")
+
+
+def _time_cut(node: Node, length: Dim, start: Length, end: Length, step: int) -> tuple[int, Length, int]:
+    if isinstance(start, Dim) or start < 0:
+        raise NotStreamable(
+            f"{node} starts counting at the end of time, which never comes; slice from the front instead, "
+            "such as x[:, :, 2:]"
+        )
+    if step != 1:
+        raise NotStreamable(f"{node} takes every {step}th item of time; use a convolution or pool with a stride")
+    if isinstance(end, int):
+        if 0 <= end < _TO_THE_END:
+            raise NotStreamable(f"{node} stops at item {end} of an endless stream; slice to the end instead")
+        end = length if end > 0 else length + end
+    beyond = end - length
+    if not isinstance(beyond, int):
+        raise NotStreamable(f"{node} ends at {end} of {length} items; slice to the end instead")
+    return start, length + (min(beyond, 0) - start), 1
+
+
+def sliced(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    taken = cuts(node, given)
+    shape = tuple(taken[axis][1] if axis in taken else length for axis, length in enumerate(x.shape))
+    return [fact(shape, x.dtype)]
+
+
+def split(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    axis = axis_of(node, node.integer("axis", 0), len(x.shape))
+    length = x.shape[axis]
+    if isinstance(length, Dim):
+        raise NotStreamable(f"{node} splits time, which has no end; split another axis")
+    parts = numbers(node, given, 1)
+    if parts is None:
+        count = node.integer("num_outputs", len(node.outputs))
+        part = -(-length // count) if count > 0 else 0
+        parts = [min(part, length - index * part) for index in range(count)]
+    if sum(part for part in parts if isinstance(part, int)) != length or len(parts) != len(node.outputs):
+        raise GraphError(f"{node} splits {length} into {[str(part) for part in parts]}")
+    return [fact((*x.shape[:axis], part, *x.shape[axis + 1 :]), x.dtype) for part in parts]
+
+
+def concat(node: Node, given: Given) -> list[Fact]:
+    items = [need(node, given, index) for index in range(len(given))]
+    shape = items[0].shape
+    axis = axis_of(node, node.integer("axis", 0), len(shape))
+    if any(isinstance(item.shape[axis], Dim) for item in items):
+        raise NotStreamable(f"{node} joins along time, which has no end; pad the front of time with Pad instead")
+    for item in items:
+        if (*item.shape[:axis], *item.shape[axis + 1 :]) != (*shape[:axis], *shape[axis + 1 :]):
+            raise GraphError(f"{node} joins {shapes(given)}, which do not fit")
+    total: Length = 0
+    for item in items:
+        total = item.shape[axis] + total
+    return [fact((*shape[:axis], total, *shape[axis + 1 :]), items[0].dtype)]
+
+
+def squeeze(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    rank = len(x.shape)
+    axes = {axis_of(node, axis, rank) for axis in numbers(node, given, 1) or []}
+    axes = axes or {axis for axis, length in enumerate(x.shape) if length == 1}
+    if any(x.shape[axis] != 1 for axis in axes):
+        raise GraphError(f"{node} squeezes an axis of {shown(x.shape)} that is not 1")
+    return [fact(tuple(length for axis, length in enumerate(x.shape) if axis not in axes), x.dtype)]
+
+
+def unsqueeze(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    added = numbers(node, given, 1) or []
+    axes = {axis_of(node, axis, len(x.shape) + len(added)) for axis in added}
+    if len(axes) < len(added):
+        raise GraphError(f"{node} names an axis twice")
+    lengths = iter(x.shape)
+    rank = len(x.shape) + len(axes)
+    return [fact(tuple(1 if axis in axes else next(lengths) for axis in range(rank)), x.dtype)]
+
+
+def reshape(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    shape = numbers(node, given, 1) or []
+    if not node.integer("allowzero", 0):
+        shape = [x.shape[axis] if length == 0 else length for axis, length in enumerate(shape)]
+    if shape.count(-1) == 1:
+        shape[shape.index(-1)] = _missing(x.shape, tuple(length for length in shape if length != -1))
+    if _missing(x.shape, tuple(shape)) != 1:
+        raise GraphError(f"{node} reshapes {shown(x.shape)} to {shown(tuple(shape))}")
+    return [fact(tuple(shape), x.dtype)]
+
+
+def _missing(whole: tuple[Length, ...], part: tuple[Length, ...]) -> Length:
+    """The length that makes `part` as large as `whole`; numbers first, as a strided stream cannot be multiplied."""
+    streams = [tuple(length for length in shape if isinstance(length, Dim)) for shape in (whole, part)]
+    numbers = [math.prod(length for length in shape if isinstance(length, int)) for shape in (whole, part)]
+    if streams[0] == streams[1] and numbers[1]:
+        return numbers[0] // numbers[1] if numbers[0] % numbers[1] == 0 else -1
+    if not streams[1] and numbers[1] and numbers[0] % numbers[1] == 0:
+        return product(streams[0]) * (numbers[0] // numbers[1])
+    return product(whole) // product(part)
+
+
+def flatten(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    rank = len(x.shape)
+    axis = node.integer("axis", 1)
+    axis = axis if axis == rank else axis_of(node, axis, rank)
+    return [fact((product(x.shape[:axis]), product(x.shape[axis:])), x.dtype)]
+
+
+def pad(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    if node.text("mode", "constant") != "constant":
+        raise NotStreamable(f"{node} pads with {node.text('mode', '')}; only constant padding is supported")
+    before, after = pads(node, given)
+    return [fact(tuple(length + (before[axis] + after[axis]) for axis, length in enumerate(x.shape)))]
+
+
+def pads(node: Node, given: Given) -> tuple[list[int], list[int]]:
+    """Items that a `Pad` adds before and after, per axis."""
+    rank = len(need(node, given, 0).shape)
+    amounts = [amount for amount in numbers(node, given, 1) or [] if isinstance(amount, int)]
+    axes = [axis_of(node, axis, rank) for axis in numbers(node, given, 3) or list(range(rank))]
+    if len(amounts) != 2 * len(axes) or min(amounts, default=0) < 0:
+        raise NotStreamable(f"{node} pads by {amounts}; only constant amounts of 0 or more are supported")
+    before, after = [0] * rank, [0] * rank
+    for axis, first, last in zip(axes, amounts, amounts[len(axes) :], strict=False):
+        before[axis], after[axis] = first, last
+    return before, after

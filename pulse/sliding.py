@@ -1,0 +1,124 @@
+"""Streaming rules of what slides a window: convolutions and pools."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pulse.graph import Array, Attribute, Fact, Node
+from pulse.pulsifier import Pulsifier
+from pulse.window import Window, windows
+
+LOWEST = -3.4028234663852886e38  # of float32: what a max pool pads with
+_POINT = Window(1, 1, 1, 0, 0)
+
+
+def conv(p: Pulsifier, node: Node) -> None:
+    kernel = p.batch.facts[node.inputs[1]].sizes[2:]
+    name, slides, delay = _under_window(p, node, kernel, 0.0)
+    inputs = (name, *node.inputs[1:])
+    attributes: dict[str, Attribute] = {**_sliding(slides), "group": node.integer("group", 1)}
+    p.emit(Node("Conv", node.name, inputs, node.outputs, attributes), delay)
+
+
+def max_pool(p: Pulsifier, node: Node) -> None:
+    name, slides, delay = _under_window(p, node, node.integers("kernel_shape", ()), LOWEST)
+    p.emit(Node("MaxPool", node.name, (name,), node.outputs, _sliding(slides)), delay)
+
+
+def average_pool(p: Pulsifier, node: Node) -> None:
+    name, slides, delay = _under_window(p, node, node.integers("kernel_shape", ()), 0.0)
+    share = _share(p, node, slides)
+    if share is None:
+        p.emit(Node("AveragePool", node.name, (name,), node.outputs, _sliding(slides)), delay)
+        return
+    made = p.pulsed(p.batch.facts[node.outputs[0]], delay, node)
+    mean = p.between("AveragePool", f"{node.outputs[0]}.mean", (name,), made, **_sliding(slides))
+    p.emit(Node("Div", node.name, (mean, share), node.outputs), delay)
+
+
+def _share(p: Pulsifier, node: Node, slides: tuple[Window, ...]) -> str | None:
+    """What part of every window lies on items, where that is not all of it: padding is not averaged unless asked for.
+
+    Off time that is a constant. At the front of time it is the same pool over a stream of ones.
+    """
+    padding, time = bool(node.integer("count_include_pad", 0)), p.axis(node) - 2
+    lengths = p.batch.facts[node.inputs[0]].shape[2:]
+    share: Array = np.ones((1,) * (2 + len(slides)), np.float32)
+    for axis, (slide, length) in enumerate(zip(slides, lengths, strict=True)):
+        if axis != time:
+            assert isinstance(length, int)
+            part = np.array(slide.counted(length, padding=padding), np.float32) / slide.kernel
+            share = share * part.reshape(*[1] * (2 + axis), -1, *[1] * (len(slides) - 1 - axis))
+    off_time = p.constant(f"{node.name}.share", share) if np.any(share != 1) else None
+    if time < 0 or padding or not slides[time].before:
+        return off_time
+    ones = _share_of_time(p, node, slides[time])
+    if off_time is None:
+        return ones
+    shape = (*share.shape[: 2 + time], p.facts[ones].shape[2 + time], *share.shape[3 + time :])
+    return p.between("Mul", f"{ones}.all", (ones, off_time), replace(p.facts[ones], shape=shape))
+
+
+def _share_of_time(p: Pulsifier, node: Node, slide: Window) -> str:
+    item, time, delay = p.facts[node.inputs[0]], p.axis(node), p.delay_before(node)
+    ones = p.constant(f"{node.name}.ones", np.ones(_thin(item, time).sizes, np.float32))
+    p.facts[ones] = _thin(item, time)
+    under = p.delay(p.fill(ones, delay, 0.0) if delay else ones, slide.extra(delay), slide.overlap)
+    made = _thin(p.pulsed(p.batch.facts[node.outputs[0]], slide.delay(delay), node), time)
+    slides = tuple(slide if axis == time else _POINT for axis in range(2, len(item.shape)))
+    return p.between("AveragePool", f"{ones}.mean", (under,), made, **_sliding(slides))
+
+
+def _thin(item: Fact, time: int) -> Fact:
+    """With one item on all axes but that of time."""
+    return replace(item, shape=tuple(length if axis == time else 1 for axis, length in enumerate(item.shape)))
+
+
+def _under_window(
+    p: Pulsifier, node: Node, kernel: tuple[int, ...], outside: float
+) -> tuple[str, tuple[Window, ...], int]:
+    """What the windows of `node` see: the padded past and the pulse. Also the windows, and the delay behind them.
+
+    Windows slide along the axes from 2 on; a stream along another axis is followed. `outside` is what padding holds.
+    """
+    slides = windows(node, kernel, p.batch.facts[node.inputs[0]].shape[2:])
+    time, delay = p.axis(node) - 2, p.delay_before(node)
+    name = _padded(
+        p,
+        node,
+        tuple(
+            (0, 0) if axis == time else (slide.before, slide.after + slide.beyond) for axis, slide in enumerate(slides)
+        ),
+        outside,
+    )
+    if time < 0:
+        return name, slides, delay
+    slide = slides[time]
+    if slide.before and delay:
+        name = p.fill(name, delay, outside)
+    name = p.delay(name, slide.extra(delay), slide.overlap, outside if slide.before else 0.0)
+    return name, slides, slide.delay(delay)
+
+
+def _padded(p: Pulsifier, node: Node, amounts: tuple[tuple[int, int], ...], value: float) -> str:
+    """The first input of `node` with pads off time; one `Pad` serves all who need the same."""
+    name = node.inputs[0]
+    if not any(first or last for first, last in amounts):
+        return name
+    padded = f"{name}.padded{amounts}={value:g}"
+    if padded not in p.facts:
+        item = p.facts[name]
+        longer = (length + first + last for length, (first, last) in zip(item.shape[2:], amounts, strict=True))
+        before = (0, 0, *(first for first, _ in amounts))
+        p.between("Pad", padded, (name,), replace(item, shape=(*item.shape[:2], *longer)), before=before, value=value)
+    return padded
+
+
+def _sliding(slides: tuple[Window, ...]) -> dict[str, Attribute]:
+    return {
+        "kernel": tuple(slide.kernel for slide in slides),
+        "dilation": tuple(slide.dilation for slide in slides),
+        "stride": tuple(slide.stride for slide in slides),
+    }

@@ -48,3 +48,16 @@ def weight(node: Node, given: Given, index: int) -> Array:
     if value is None:
         raise NotStreamable(f"{node} takes its weights (input {index}) from the stream; they must be constants")
     return value
+
+
+def broadcast(node: Node, given: Given, items: tuple[tuple[Length, ...], ...]) -> tuple[Length, ...]:
+    """The shape that values of the shapes `items` have together, aligned at their last axes."""
+    rank = max(len(item) for item in items)
+    shape: list[Length] = [1] * rank
+    for item in items:
+        for axis, length in enumerate(item, rank - len(item)):
+            if shape[axis] == 1:
+                shape[axis] = length
+            elif length not in (1, shape[axis]):
+                raise GraphError(f"{node} combines {shapes(given)}, and {shape[axis]} does not fit {length}")
+    return tuple(shape)

@@ -6,11 +6,10 @@ no general matrix products with flags, and pads only where no convolution could 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from pulse.argument import axis_of
+from pulse.composite import COMPOSITES, written_out
 from pulse.graph import Array, Graph, Node
 from pulse.infer import infer
 from pulse.moves import cuts, pads
@@ -20,16 +19,12 @@ from pulse.window import Window, windows
 # ops that a rule below always removes, so that the later stages have no row for them
 REMOVED = (
     "BatchNormalization",
-    "Cast",
     "Dropout",
-    "Gelu",
     "Gemm",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
     "Identity",
-    "LpPool",
     "Split",
     "Sum",
+    *COMPOSITES,
 )
 
 
@@ -56,11 +51,14 @@ def nothing_done(site: Site) -> Patch | None:
 
 def _does_nothing(site: Site) -> bool:
     node = site.node
-    before, after = site.graph.facts[node.inputs[0]].shape, site.graph.facts[node.outputs[0]].shape
+    x, y = site.graph.facts[node.inputs[0]], site.graph.facts[node.outputs[0]]
+    before, after = x.shape, y.shape
     match node.op:
-        case "Identity" | "Dropout" | "Cast":
+        case "Identity" | "Dropout":
             return True
-        case "Pad" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
+        case "Cast":
+            return x.dtype == y.dtype
+        case "Expand" | "Pad" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
             return before == after
         case "Slice":
             return before == after and all(step == 1 for _, _, step in cuts(node, site.given).values())
@@ -128,57 +126,25 @@ def _scale_and_offset(site: Site, scale: Array, offset: Array) -> Patch:
 
 
 def gemm_to_product(site: Site) -> Patch | None:
-    """gemm(x, w, c) = x @ (alpha * w) + beta * c"""
-    node, w, c = site.node, site.constant(1), site.constant(2)
-    if node.op != "Gemm" or w is None:
-        return None
-    output = node.outputs[0]
-    w = node.number("alpha", 1.0) * (w.T if node.integer("transB", 0) else w)
-    constants = {f"{output}.w": np.ascontiguousarray(w, np.float32)}
-    if c is None:
-        add = (Node("MatMul", node.name, (node.inputs[0], f"{output}.w"), (output,)),)
-        return Patch(f"{node} becomes a product", (node,), add, constants)
-    constants[f"{output}.c"] = np.asarray(node.number("beta", 1.0) * c, np.float32)
-    times = Node("MatMul", node.name, (node.inputs[0], f"{output}.w"), (f"{output}.xw",))
-    plus = Node("Add", f"{node.name}.c", (f"{output}.xw", f"{output}.c"), (output,))
-    return Patch(f"{node} becomes a product and a sum", (node,), (times, plus), constants)
-
-
-def gelu_to_erf(site: Site) -> Patch | None:
-    """gelu(x) = x * (0.5 * (1 + erf(x * sqrt(0.5))))"""
-    if site.node.op != "Gelu":
-        return None
-    y = Written(site)
-    inner = y.add("Add", y.add("Erf", y.add("Mul", y.x, 0.5**0.5)), 1.0)
-    return y.patch("Mul", y.x, y.add("Mul", inner, 0.5))
-
-
-def power_pool_to_average(site: Site) -> Patch | None:
-    """lp_pool(x) = (k * average_pool(|x|^p))^(1/p), with k taps and padding averaged too"""
+    """gemm(a, b, c) = a @ (alpha * b) + beta * c"""
     node = site.node
-    if node.op != "LpPool":
-        return None
-    y, power = Written(site), float(node.integer("p", 2))
-    attributes = {key: value for key, value in node.attributes.items() if key != "p"} | {"count_include_pad": 1}
-    mean = y.add("AveragePool", y.add("Pow", y.add("Abs", y.x), power), **attributes)
-    taps = float(math.prod(node.integers("kernel_shape", ())))
-    return y.patch("Pow", y.add("Mul", mean, taps), 1 / power)
-
-
-def global_pool_to_reduction(site: Site) -> Patch | None:
-    """global_pool(x) = reduce(x) over all axes behind the channels"""
-    ops = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
-    if site.node.op not in ops:
+    if node.op != "Gemm":
         return None
     y = Written(site)
-    axes = y.constant(np.arange(2, len(site.graph.facts[y.x].shape)))
-    return y.patch(ops[site.node.op], y.x, axes, keepdims=1)
+    a, b, *c = node.inputs
+    a = y.add("Transpose", a, perm=(1, 0)) if node.integer("transA", 0) else a
+    b = y.add("Transpose", b, perm=(1, 0)) if node.integer("transB", 0) else b
+    b = y.add("Mul", b, node.number("alpha", 1.0)) if node.number("alpha", 1.0) != 1 else b
+    if not any(c):
+        return y.patch("MatMul", a, b)
+    beta = node.number("beta", 1.0)
+    return y.patch("Add", y.add("MatMul", a, b), y.add("Mul", c[0], beta) if beta != 1 else c[0])
 
 
 def difference_to_sum(site: Site) -> Patch | None:
     """x - c = x + -c, x / c = x * (1 / c)"""
     node, c = site.node, site.constant(1)
-    if node.op not in ("Sub", "Div") or c is None or (node.op == "Div" and not np.all(c)):
+    if node.op not in ("Sub", "Div") or c is None or c.dtype != np.float32 or (node.op == "Div" and not np.all(c)):
         return None
     name = f"{node.outputs[0]}.c"
     inverse = -c if node.op == "Sub" else (1 / c.astype(np.float64)).astype(np.float32)
@@ -293,9 +259,7 @@ RULES: tuple[Rule, ...] = (
     split_to_slices,
     chain_to_pairs,
     normalisation_to_scale,
-    gelu_to_erf,
-    power_pool_to_average,
-    global_pool_to_reduction,
+    written_out,
     gemm_to_product,
     difference_to_sum,
     pad_into_conv,

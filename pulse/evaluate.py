@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from pulse.dim import DimError
+from pulse.dim import Dim, DimError
 from pulse.errors import GraphError
 from pulse.graph import MAX_ELEMENTS, Array, Fact, Node
 
-_NUMPY = {1: "float32", 6: "int32", 7: "int64", 9: "bool"}  # by the codes of ONNX
+DTYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool"}  # by the codes of ONNX
 
 Evaluation = Callable[[Node, list[Array]], list[Array]]
 
@@ -79,9 +79,9 @@ def _cast(node: Node, values: list[Array]) -> list[Array]:
     if values[0].dtype == object:
         return values
     code = node.integer("to", 0)
-    if code not in _NUMPY:
+    if code not in DTYPES:
         raise GraphError(f"{node} casts to a type that is not supported; export the model in float32")
-    return [values[0].astype(_NUMPY[code])]
+    return [values[0].astype(DTYPES[code])]
 
 
 def _gather(node: Node, values: list[Array]) -> list[Array]:
@@ -131,9 +131,50 @@ def _concat(node: Node, values: list[Array]) -> list[Array]:
     return [np.concatenate(values, node.integer("axis", 0))]
 
 
-_BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min")
+def _range(node: Node, values: list[Array]) -> list[Array]:
+    start, limit, step = (value.reshape(-1).tolist()[0] for value in values)
+    if isinstance(limit, Dim):
+        raise DimError(f"counting to {limit} never ends")
+    if not 0 <= (limit - start) / step <= MAX_ELEMENTS:
+        raise GraphError(f"{node} counts from {start} to {limit} by {step}, which is impossible")
+    return [np.arange(start, limit, step).astype(values[0].dtype)]
+
+
+def _expand(node: Node, values: list[Array]) -> list[Array]:
+    return [_repeated(node, values[0], np.broadcast_shapes(values[0].shape, tuple(int(size) for size in values[1])))]
+
+
+def _tile(node: Node, values: list[Array]) -> list[Array]:
+    times = tuple(int(many) for many in values[1])
+    if math.prod(times) * values[0].size > MAX_ELEMENTS:
+        raise GraphError(f"{node} makes a constant of more than {MAX_ELEMENTS} elements")
+    return [np.tile(values[0], times)]
+
+
+def _repeated(node: Node, value: Array, shape: tuple[int, ...]) -> Array:
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise GraphError(f"{node} makes a constant of more than {MAX_ELEMENTS} elements")
+    return np.broadcast_to(value, shape).copy()
+
+
+def _mod(node: Node, values: list[Array]) -> list[Array]:
+    return [np.asarray((np.fmod if node.integer("fmod", 0) else np.mod)(*values))]
+
+
+_COMPARING = {
+    "And": elementwise(np.logical_and),
+    "Equal": elementwise(np.equal),
+    "Greater": elementwise(np.greater),
+    "GreaterOrEqual": elementwise(np.greater_equal),
+    "Less": elementwise(np.less),
+    "LessOrEqual": elementwise(np.less_equal),
+    "Or": elementwise(np.logical_or),
+    "Xor": elementwise(np.logical_xor),
+}
+_BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Mod", "Where", *_COMPARING)
 
 EVALUATIONS: Mapping[str, Evaluation] = {
+    **_COMPARING,
     "Abs": elementwise(np.abs),
     "Add": elementwise(np.add),
     "Cast": _cast,
@@ -143,22 +184,31 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "Cos": elementwise(np.cos),
     "Div": elementwise(_divide),
     "Exp": elementwise(np.exp),
+    "Expand": _expand,
     "Floor": elementwise(np.floor),
     "Gather": _gather,
     "Identity": lambda node, values: values,
     "Log": elementwise(np.log),
     "Max": elementwise(lambda *values: np.asarray(np.maximum.reduce(np.broadcast_arrays(*values)))),
     "Min": elementwise(lambda *values: np.asarray(np.minimum.reduce(np.broadcast_arrays(*values)))),
+    "Mod": _mod,
     "Mul": elementwise(np.multiply),
     "Neg": elementwise(np.negative),
+    "Not": elementwise(np.logical_not),
     "Pow": elementwise(np.power),
+    "Range": _range,
     "Reciprocal": elementwise(np.reciprocal),
     "Reshape": _reshape,
+    "Round": elementwise(np.rint),
+    "Sign": elementwise(np.sign),
     "Sin": elementwise(np.sin),
     "Slice": _slice,
     "Sqrt": elementwise(np.sqrt),
     "Squeeze": _squeeze,
     "Sub": elementwise(np.subtract),
+    "Tanh": elementwise(np.tanh),
+    "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    "Where": elementwise(np.where),
 }

@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from pulse import layers, moves
-from pulse.argument import Given, need, shapes, weight
-from pulse.dim import DimError, Length
+from pulse.argument import Given, broadcast, need, shapes, weight
+from pulse.dim import DimError
 from pulse.errors import GraphError, NotStreamable, PulseError
-from pulse.evaluate import evaluate
+from pulse.evaluate import DTYPES, evaluate
 from pulse.graph import MAX_ELEMENTS, MAX_RANK, Fact, Graph, Node, fact, known, shown
 
 MAX_KNOWN = 32 << 20  # elements of all constants together, folded ones included
@@ -82,27 +82,24 @@ def _constant_rest(node: Node, given: Given) -> list[Fact]:
 
 def _broadcast(node: Node, given: Given) -> list[Fact]:
     items = [need(node, given, index) for index in range(len(given))]
-    rank = max(len(item.shape) for item in items)
-    shape: list[Length] = [1] * rank
-    for item in items:
-        for axis, length in enumerate(item.shape, rank - len(item.shape)):
-            if shape[axis] == 1:
-                shape[axis] = length
-            elif length not in (1, shape[axis]):
-                raise GraphError(f"{node} combines {shapes(given)}, and {shape[axis]} does not fit {length}")
-    return [fact(tuple(shape), items[0].dtype)]
+    return [fact(broadcast(node, given, tuple(item.shape for item in items)), items[-1].dtype)]
+
+
+def _prelu(node: Node, given: Given) -> list[Fact]:
+    slope = weight(node, given, 1)
+    broadcast(node, given, (need(node, given, 0).shape, tuple(slope.shape)))
+    return _same(node, given)
+
+
+def _compare(node: Node, given: Given) -> list[Fact]:
+    return [replace(item, dtype="bool") for item in _broadcast(node, given)]
 
 
 def _cast(node: Node, given: Given) -> list[Fact]:
-    if node.integer("to", 0) != 1:
-        raise NotStreamable(f"{node} turns the stream into another type; only float32 is supported")
-    return _same(node, given)
-
-
-def _gelu(node: Node, given: Given) -> list[Fact]:
-    if node.text("approximate", "none") != "none":
-        raise NotStreamable(f"{node} is approximated by tanh; export it with approximate='none'")
-    return _same(node, given)
+    to = DTYPES.get(node.integer("to", 0))
+    if to is None:
+        raise NotStreamable(f"{node} turns the stream into a type that is not supported; keep it in float32")
+    return [fact(need(node, given, 0).shape, to)]
 
 
 def _dropout(node: Node, given: Given) -> list[Fact]:
@@ -114,8 +111,15 @@ def _dropout(node: Node, given: Given) -> list[Fact]:
 
 ELEMENTWISE = (
     "Abs",
+    "Acos",
+    "Acosh",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
     "Ceil",
     "Cos",
+    "Cosh",
     "Elu",
     "Erf",
     "Exp",
@@ -125,22 +129,33 @@ ELEMENTWISE = (
     "LeakyRelu",
     "Log",
     "Neg",
+    "Not",
     "Reciprocal",
     "Relu",
+    "Round",
     "Sigmoid",
+    "Sign",
     "Sin",
+    "Sinh",
     "Softplus",
     "Softsign",
     "Sqrt",
+    "Tan",
     "Tanh",
 )
-COMBINING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min")
-REDUCING = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")
+COMPARING = ("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Xor")
+COMBINING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Mod", "Where", *COMPARING)
+REDUCING = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
+_REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
 
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _same),
     **dict.fromkeys(COMBINING, _broadcast),
-    **dict.fromkeys(REDUCING, layers.reduce),
+    **dict.fromkeys(COMPARING, _compare),
+    **dict.fromkeys((*REDUCING, *_REDUCTIONS), layers.reduce),
+    **dict.fromkeys(("Celu", "Gelu", "Mish", "Selu", "Swish", "ThresholdedRelu"), _same),
+    "ArgMax": layers.arg_extreme,
+    "ArgMin": layers.arg_extreme,
     "AveragePool": layers.pool,
     "BatchNormalization": layers.normalise,
     "Cast": _cast,
@@ -148,23 +163,33 @@ RULES: Mapping[str, Rule] = {
     "Concat": moves.concat,
     "Conv": layers.conv,
     "Dropout": _dropout,
+    "Einsum": layers.einsum,
+    "Expand": moves.expand,
     "Flatten": moves.flatten,
-    "Gelu": _gelu,
+    "Gather": moves.gather,
     "Gemm": layers.gemm,
     "GlobalAveragePool": layers.global_pool,
     "GlobalMaxPool": layers.global_pool,
+    "GroupNormalization": layers.group_normalisation,
     "Identity": _same,
+    "InstanceNormalization": layers.group_normalisation,
+    "LayerNormalization": layers.layer_normalisation,
     "LogSoftmax": layers.softmax,
     "LpPool": layers.power_pool,
     "MatMul": layers.matmul,
     "MaxPool": layers.pool,
+    "Mean": _broadcast,
+    "PRelu": _prelu,
     "Pad": moves.pad,
+    "RMSNormalization": layers.layer_normalisation,
     "Reshape": moves.reshape,
     "Slice": moves.sliced,
     "Softmax": layers.softmax,
+    "SpaceToDepth": moves.space_to_depth,
     "Split": moves.split,
     "Squeeze": moves.squeeze,
     "Sum": _broadcast,
+    "Tile": moves.tile,
     "Transpose": moves.transpose,
     "Unsqueeze": moves.unsqueeze,
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pulse.argument import Given, axis_of, need, numbers, shapes, weight
-from pulse.dim import Length, product
+from dataclasses import replace
+
+from pulse.argument import Given, axis_of, broadcast, need, numbers, shapes, weight
+from pulse.dim import Dim, Length, product
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Fact, Node, fact
 from pulse.window import windows
@@ -57,25 +59,90 @@ def softmax(node: Node, given: Given) -> list[Fact]:
     return [fact(x.shape)]
 
 
+def normalised_axes(node: Node, given: Given) -> tuple[int, ...]:
+    """The axes that a layer normalisation evens out: its own and all behind it."""
+    rank = len(need(node, given, 0).shape)
+    return tuple(range(axis_of(node, node.integer("axis", -1), rank), rank))
+
+
+def layer_normalisation(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    return _evened_out(node, given, normalised_axes(node, given), x.shape)
+
+
+def group_normalisation(node: Node, given: Given) -> list[Fact]:
+    x, channels = need(node, given, 0), need(node, given, 0).shape[1]
+    groups = node.integer("num_groups", 0) or channels
+    if isinstance(channels, Dim) or isinstance(groups, Dim) or channels % groups:
+        raise GraphError(f"{node} has {channels} channels in {groups} groups")
+    for index in (1, 2):
+        if weight(node, given, index).shape not in ((channels,), (groups,)):
+            raise GraphError(f"{node} has a scale or bias that does not fit its {channels} channels")
+    return _evened_out(node, given, tuple(range(1, len(x.shape))), x.shape)
+
+
+def _evened_out(node: Node, given: Given, axes: tuple[int, ...], shape: tuple[Length, ...]) -> list[Fact]:
+    if any(isinstance(shape[axis], Dim) for axis in axes):
+        raise NotStreamable(
+            f"{node} normalises over time, so nothing comes out before the stream ends; "
+            "use batch normalisation, or layer normalisation over the channels only"
+        )
+    for index in range(1, len(given)):
+        if given[index] is not None:
+            weight(node, given, index)
+    return [fact(shape)]
+
+
 def matmul(node: Node, given: Given) -> list[Fact]:
-    x, w = need(node, given, 0), weight(node, given, 1)
-    if w.ndim != 2 or len(x.shape) < 2:
-        raise NotStreamable(f"{node} multiplies {shapes(given)}; only constant matrices on the right are supported")
-    if x.shape[-1] != w.shape[0]:
+    x, y = need(node, given, 0).shape, need(node, given, 1).shape
+    if len(x) < 2 or len(y) < 2:
+        raise NotStreamable(f"{node} multiplies {shapes(given)}; vectors must be matrices of one row or column")
+    if isinstance(x[-1], Dim) or isinstance(y[-2], Dim):
+        raise NotStreamable(f"{node} multiplies along time; transpose so that time is not the axis it sums over")
+    if x[-1] != y[-2]:
         raise GraphError(f"{node} multiplies {shapes(given)}, which do not fit")
-    return [fact((*x.shape[:-1], w.shape[1]))]
+    return [fact((*broadcast(node, given, (x[:-2], y[:-2])), x[-2], y[-1]))]
 
 
 def gemm(node: Node, given: Given) -> list[Fact]:
-    x, w = need(node, given, 0), weight(node, given, 1)
-    if node.integer("transA", 0):
-        raise NotStreamable(f"{node} transposes the stream; transpose it in front of the node instead")
-    w = w.T if node.integer("transB", 0) else w
-    if w.ndim != 2 or len(x.shape) != 2 or x.shape[1] != w.shape[0]:
+    x, y = need(node, given, 0).shape, need(node, given, 1).shape
+    x = x[::-1] if node.integer("transA", 0) else x
+    y = y[::-1] if node.integer("transB", 0) else y
+    if len(x) != 2 or len(y) != 2:
         raise GraphError(f"{node} multiplies {shapes(given)}, which do not fit")
-    if len(given) > 2 and given[2] is not None:
-        weight(node, given, 2)
-    return [fact((x.shape[0], w.shape[1]))]
+    if isinstance(x[1], Dim) or isinstance(y[0], Dim):
+        raise NotStreamable(f"{node} multiplies along time; transpose so that time is not the axis it sums over")
+    if x[1] != y[0]:
+        raise GraphError(f"{node} multiplies {shapes(given)}, which do not fit")
+    return [fact((x[0], y[1]))]
+
+
+def einsum(node: Node, given: Given) -> list[Fact]:
+    reads, made = _equation(node)
+    items = [need(node, given, index).shape for index in range(len(given))]
+    if [len(labels) for labels in reads] != [len(shape) for shape in items]:
+        raise GraphError(f"{node} has the equation {node.text('equation', '')} for {shapes(given)}")
+    lengths: dict[str, Length] = {}
+    for labels, shape in zip(reads, items, strict=True):
+        for label, length in zip(labels, shape, strict=True):
+            if lengths.setdefault(label, length) != length:
+                raise GraphError(f"{node} combines {shapes(given)}, and {lengths[label]} does not fit {length}")
+    summed = [label for label in lengths if label not in made]
+    if any(isinstance(lengths[label], Dim) for label in summed):
+        raise NotStreamable(f"{node} sums over time, so nothing comes out before the stream ends")
+    if not set(made) <= set(lengths) or len(set(made)) < len(made):
+        raise GraphError(f"{node} has the impossible equation {node.text('equation', '')}")
+    return [fact(tuple(lengths[label] for label in made))]
+
+
+def _equation(node: Node) -> tuple[list[str], str]:
+    """The labels of the inputs and of the output; without an arrow those that occur once come out in their order."""
+    reads, arrow, made = node.text("equation", "").replace(" ", "").partition("->")
+    if not reads.replace(",", "").isalpha() or (not made.isalpha() and made):
+        raise NotStreamable(f"{node} has the equation {node.text('equation', '')}; only letters are supported")
+    if not arrow:
+        made = "".join(sorted(label for label in set(reads) - {","} if reads.count(label) == 1))
+    return reads.split(","), made
 
 
 def reduced(node: Node, given: Given) -> tuple[int, ...]:
@@ -94,6 +161,12 @@ def reduce(node: Node, given: Given) -> list[Fact]:
 def global_pool(node: Node, given: Given) -> list[Fact]:
     x = need(node, given, 0)
     return _reduced(node, x, tuple(range(2, len(x.shape))))
+
+
+def arg_extreme(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    axis = axis_of(node, node.integer("axis", 0), len(x.shape))
+    return [replace(item, dtype="int64") for item in _reduced(node, x, (axis,))]
 
 
 def _reduced(node: Node, x: Fact, axes: tuple[int, ...]) -> list[Fact]:

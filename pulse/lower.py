@@ -19,7 +19,7 @@ from pulse.errors import GraphError, NotStreamable
 from pulse.fuse import fuse
 from pulse.graph import Array, Graph, Node
 from pulse.header import MAX_NUMBERS
-from pulse.infer import COMBINING, ELEMENTWISE
+from pulse.infer import COMBINING, ELEMENTWISE, REDUCING
 from pulse.place import Draft, lives, placed, weights
 from pulse.plan import Plan, with_golden
 from pulse.step import ROOMS, Parameter, Step, View, packed_strides, room_size
@@ -164,8 +164,21 @@ def _elementwise(lo: Lowering, node: Node) -> None:
 
 
 def _combining(lo: Lowering, node: Node) -> None:
-    x, y = (lo.read(node, index).broadcast(lo.shape(node)) for index in (0, 1))
-    lo.step(node, (lo.write(node),), (x, y))
+    reads = tuple(lo.read(node, index).broadcast(lo.shape(node)) for index in range(len(node.inputs)))
+    out = lo.write(node)
+    scratch = (lo.arena(out.shape),) if node.op == "Where" else ()
+    lo.step(node, (out, *scratch), reads, **_parameters(node, "fmod"))
+    if node.op == "Div" and lo.graph.facts[node.outputs[0]].dtype.startswith("int"):
+        lo.steps.append(Step("Cast", node.name, (out,), (out,), {"to": "int"}))
+
+
+def _cast(lo: Lowering, node: Node) -> None:
+    """Types differ in the numbers they can hold; those that can hold all of the old one need no step."""
+    x, before, after = lo.read(node), lo.graph.facts[node.inputs[0]].dtype, lo.graph.facts[node.outputs[0]].dtype
+    if before == "bool" or after == "float32":
+        lo.views[node.outputs[0]] = x
+        return
+    lo.step(node, (lo.write(node),), (x,), to="bool" if after == "bool" else "int")
 
 
 def _softmax(lo: Lowering, node: Node) -> None:
@@ -251,8 +264,40 @@ def _gate(lo: Lowering, node: Node) -> None:
 
 
 def _matmul(lo: Lowering, node: Node) -> None:
-    x = lo.packed(node, lo.read(node))
-    lo.step(node, (lo.write(node),), (x, lo.read(node, 1)))
+    x, y = (lo.packed(node, lo.read(node, index)) for index in (0, 1))
+    lo.step(node, (lo.write(node),), (x, y))
+
+
+def _einsum(lo: Lowering, node: Node) -> None:
+    reads = [lo.read(node, index) for index in range(len(node.inputs))]
+    lo.step(node, (lo.write(node),), reads, equation=node.text("equation", "").replace(" ", ""))
+
+
+def _expand(lo: Lowering, node: Node) -> None:
+    lo.views[node.outputs[0]] = lo.read(node).broadcast(lo.shape(node))
+
+
+def _gather(lo: Lowering, node: Node) -> None:
+    """Copies of what lies apart by the same step: one when the indices count up or down."""
+    x, axis = lo.read(node), node.integer("axis", 0)
+    indices = [int(index) % x.shape[axis] for index in lo.constant(node, 1).reshape(-1)]
+    out = lo.write(node).shaped((*x.shape[:axis], len(indices), *x.shape[axis + 1 :]))
+    start = 0
+    while start < len(indices):
+        count, step = _run(indices[start:])
+        lo.copy(node, out.cut(axis, start, count), x.cut(axis, indices[start], count, step))
+        start += count
+
+
+def _run(indices: list[int]) -> tuple[int, int]:
+    """How many of the first indices are apart by one step, and that step."""
+    if len(indices) == 1:
+        return 1, 1
+    step = indices[1] - indices[0]
+    count = 2
+    while count < len(indices) and indices[count] - indices[count - 1] == step:
+        count += 1
+    return count, step
 
 
 def _concat(lo: Lowering, node: Node) -> None:
@@ -289,14 +334,18 @@ def _reshape(lo: Lowering, node: Node) -> None:
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(COMBINING, _combining),
-    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), _reduce),
+    **dict.fromkeys(REDUCING, _reduce),
     "AveragePool": _pool,
+    "Cast": _cast,
     "Clip": _elementwise,
     "Concat": _concat,
     "Conv": _conv,
     "Delay": _delay,
+    "Einsum": _einsum,
+    "Expand": _expand,
     "Fill": _fill,
     "Gate": _gate,
+    "Gather": _gather,
     "LogSoftmax": _softmax,
     "MatMul": _matmul,
     "MaxPool": _pool,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
-from pulse.argument import Given, axis_of, need, numbers, shapes
+import numpy as np
+
+from pulse.argument import Given, axis_of, broadcast, need, numbers, shapes
 from pulse.dim import Dim, Length, product
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Fact, Node, fact, shown
 
 _TO_THE_END = 1 << 31  # exporters write the largest 32-bit or 64-bit integer for "to the end"
+MAX_TIMES = 64  # that a value is repeated along one axis
 
 
 def transpose(node: Node, given: Given) -> list[Fact]:
@@ -173,3 +176,39 @@ def pads(node: Node, given: Given) -> tuple[list[int], list[int]]:
     for axis, first, last in zip(axes, amounts, amounts[len(axes) :], strict=False):
         before[axis], after[axis] = first, last
     return before, after
+
+
+def gather(node: Node, given: Given) -> list[Fact]:
+    x, indices = need(node, given, 0), need(node, given, 1)
+    axis = axis_of(node, node.integer("axis", 0), len(x.shape))
+    if indices.value is None:
+        raise NotStreamable(f"{node} looks up by the stream; only constant indices are supported")
+    length = x.shape[axis]
+    if isinstance(length, Dim):
+        raise NotStreamable(f"{node} takes single items of time, which has no end; slice from the front instead")
+    if np.any(indices.value < -length) or np.any(indices.value >= length):
+        raise GraphError(f"{node} takes an item that {shown(x.shape)} does not have")
+    return [fact((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)]
+
+
+def expand(node: Node, given: Given) -> list[Fact]:
+    x = need(node, given, 0)
+    if x.stream is None:
+        raise NotStreamable(f"{node} spreads a constant along time; let broadcasting do that")
+    return [fact(broadcast(node, given, (x.shape, tuple(numbers(node, given, 1) or ()))), x.dtype)]
+
+
+def tile(node: Node, given: Given) -> list[Fact]:
+    x, times = need(node, given, 0), numbers(node, given, 1) or []
+    if len(times) != len(x.shape) or not all(isinstance(many, int) and 1 <= many <= MAX_TIMES for many in times):
+        raise NotStreamable(f"{node} repeats {shown(x.shape)} by {[str(many) for many in times]}, which is impossible")
+    if x.stream and times[x.stream.axis] != 1:
+        raise NotStreamable(f"{node} repeats time, which has no end")
+    return [fact(tuple(length * many for length, many in zip(x.shape, times, strict=True)), x.dtype)]
+
+
+def space_to_depth(node: Node, given: Given) -> list[Fact]:
+    x, block = need(node, given, 0), node.integer("blocksize", 1)
+    if len(x.shape) != 4 or block < 1 or any(isinstance(size, int) and size % block for size in x.shape[2:]):
+        raise GraphError(f"{node} makes blocks of {block} from {shown(x.shape)}")
+    return [fact((x.shape[0], x.shape[1] * block**2, *(length // block for length in x.shape[2:])), x.dtype)]

@@ -93,10 +93,13 @@ def _scalar(p: Pulsifier, node: Node, index: int) -> float | None:
     return float(value.reshape(-1)[0])
 
 
-def _matmul(p: Pulsifier, node: Node) -> None:
-    if p.axis(node) == len(p.batch.facts[node.inputs[0]].shape) - 1:
-        raise p.refuse(node, "multiplies along time; transpose so that time is not the last axis")
-    _follow(p, node)
+def _gather(p: Pulsifier, node: Node) -> None:
+    axis = axis_of(node, node.integer("axis", 0), len(p.batch.facts[node.inputs[0]].shape))
+    p.emit(node, p.delay_before(node), axis=axis)
+
+
+def _expand(p: Pulsifier, node: Node) -> None:
+    p.emit(replace(node, inputs=node.inputs[:1]), p.delay_before(node))
 
 
 def _reshape(p: Pulsifier, node: Node) -> None:
@@ -163,12 +166,16 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(COMBINING, _follow),
     **dict.fromkeys(REDUCING, _reduce),
     "AveragePool": sliding.average_pool,
+    "Cast": _follow,
     "Clip": _clip,
     "Concat": _off_axis,
     "Conv": sliding.conv,
+    "Einsum": _follow,
+    "Expand": _expand,
     "Flatten": _reshape,
+    "Gather": _gather,
     "LogSoftmax": _off_axis,
-    "MatMul": _matmul,
+    "MatMul": _follow,
     "MaxPool": sliding.max_pool,
     "Pad": _pad,
     "Reshape": _reshape,

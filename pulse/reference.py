@@ -103,9 +103,35 @@ ACTIVATIONS: Mapping[str, Kernel] = {
 }
 
 
-def matmul(out: Floats, x: Floats, weight: Floats) -> None:
-    """out = x @ weight, with weight (features, filters)"""
-    np.matmul(x, weight, out=out)
+def matmul(out: Floats, x: Floats, y: Floats) -> None:
+    """out = x @ y"""
+    np.matmul(x, y, out=out)
+
+
+def einsum(out: Floats, *reads: Floats, equation: str) -> None:
+    """out = the sum that the equation says"""
+    np.einsum(equation, *reads, out=out)
+
+
+def where(out: Floats, scratch: Floats, condition: Floats, x: Floats, y: Floats) -> None:
+    """out = x where the condition is not 0, else y; the bytes of `scratch` hold the answers"""
+    mask = scratch.reshape(-1).view(np.bool_)[: out.size].reshape(out.shape)
+    np.not_equal(condition, 0, out=mask)
+    np.copyto(out, y)
+    np.copyto(out, x, where=mask)
+
+
+def cast(out: Floats, x: Floats, *, to: str) -> None:
+    """out = x as a number of the type `to`: whole, or 0 and 1"""
+    if to == "bool":
+        np.not_equal(x, 0, out=out)
+    else:
+        np.trunc(x, out=out)
+
+
+def remainder(out: Floats, x: Floats, y: Floats, *, fmod: int = 0) -> None:
+    """out = what is left of x by y, with the sign of y, or with that of x if `fmod`"""
+    (np.fmod if fmod else np.mod)(x, y, out=out)
 
 
 def max_pool(out: Floats, taps: Floats) -> None:
@@ -252,9 +278,16 @@ def _reduce(function: np.ufunc) -> Kernel:
 # (out, scratch, x)
 UNARY: Mapping[str, Kernel] = {
     "Abs": _unary(np.abs),
+    "Acos": _unary(np.arccos),
+    "Acosh": _unary(np.arccosh),
+    "Asin": _unary(np.arcsin),
+    "Asinh": _unary(np.arcsinh),
+    "Atan": _unary(np.arctan),
+    "Atanh": _unary(np.arctanh),
     "Ceil": _unary(np.ceil),
     "Clip": clip,
     "Cos": _unary(np.cos),
+    "Cosh": _unary(np.cosh),
     "Elu": elu,
     "Erf": erf,
     "Exp": _unary(np.exp),
@@ -264,34 +297,50 @@ UNARY: Mapping[str, Kernel] = {
     "LeakyRelu": leaky_relu,
     "Log": _unary(np.log),
     "Neg": _unary(np.negative),
+    "Not": _unary(np.logical_not),
     "Reciprocal": _unary(np.reciprocal),
     "Relu": _activation(relu),
+    "Round": _unary(np.rint),
     "Sigmoid": _activation(sigmoid),
+    "Sign": _unary(np.sign),
     "Sin": _unary(np.sin),
+    "Sinh": _unary(np.sinh),
     "Softplus": lambda out, scratch, x: np.logaddexp(x, 0, out=out),
     "Softsign": softsign,
     "Sqrt": _unary(np.sqrt),
+    "Tan": _unary(np.tan),
     "Tanh": _activation(tanh),
 }
 
 # (out, x, y)
 BINARY: Mapping[str, Kernel] = {
     "Add": _binary(np.add),
+    "And": _binary(np.logical_and),
     "Div": _binary(np.divide),
+    "Equal": _binary(np.equal),
+    "Greater": _binary(np.greater),
+    "GreaterOrEqual": _binary(np.greater_equal),
+    "Less": _binary(np.less),
+    "LessOrEqual": _binary(np.less_equal),
     "Max": _binary(np.maximum),
     "Min": _binary(np.minimum),
+    "Mod": remainder,
     "Mul": _binary(np.multiply),
+    "Or": _binary(np.logical_or),
     "Pow": _binary(np.power),
     "Sub": _binary(np.subtract),
+    "Xor": _binary(np.logical_xor),
 }
 
 KERNELS: Mapping[str, Kernel] = {
     **UNARY,
     **BINARY,
     "AveragePool": average_pool,
+    "Cast": cast,
     "Conv": conv,
     "Copy": copy,
     "Delay": delay,
+    "Einsum": einsum,
     "Fill": fill,
     "Gate": gate_alone,
     "LogSoftmax": log_softmax,
@@ -301,6 +350,8 @@ KERNELS: Mapping[str, Kernel] = {
     "ReduceMax": _reduce(np.maximum),
     "ReduceMean": reduce_mean,
     "ReduceMin": _reduce(np.minimum),
+    "ReduceProd": _reduce(np.multiply),
     "ReduceSum": _reduce(np.add),
     "Softmax": softmax,
+    "Where": where,
 }

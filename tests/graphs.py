@@ -23,8 +23,11 @@ TOLERANCE = 1e-4
 MAX_STRIDE = 4
 END = np.iinfo(np.int64).max
 _UNARY = ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "Elu", "Erf", "Softplus", "Softsign", "HardSigmoid", "HardSwish")
-_UNARY += ("Gelu", "Abs", "Neg", "Sin", "Cos", "Floor", "Ceil")
-_REDUCE = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
+_UNARY += ("Gelu", "Abs", "Neg", "Sin", "Cos", "Mish", "Selu", "Celu", "ThresholdedRelu", "Atan", "Asinh", "Sinh")
+_UNARY += ("Cosh", "Tan")
+_REDUCE = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2")
+_REDUCE += ("ReduceSumSquare", "ReduceLogSumExp")
+_COMPARE = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
 
 @dataclass
@@ -245,8 +248,73 @@ def _reshape(b: Builder, draw: Draw, x: Stream) -> Stream:
     return b.add("Reshape", b.add("Tanh", y), b.constant([1, x[1], -1])), x[1]
 
 
+def _activation(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """Activations that a slope, a bound or a step belongs to."""
+    match draw(st.sampled_from(["PRelu", "tanh", "Round", "bounded", "LayerNormalization", "L2"])):
+        case "PRelu":
+            return b.add("PRelu", x[0], b.floats(*draw(st.sampled_from([(1,), (x[1], 1)])))), x[1]
+        case "tanh":
+            return b.add("Gelu", x[0], approximate="tanh"), x[1]
+        case "Round":  # steps, where rounding errors of what comes before cannot cross them
+            still = b.add("Mul", b.constant(0.0, np.float32), x[0])
+            shifts = b.constant(b.noise.uniform(-3, 3, (x[1], 1)), np.float32)
+            ops = draw(st.sampled_from(["Round", "Floor", "Ceil", "Sign"]))
+            return b.add("Add", x[0], b.add(ops, b.add("Add", still, shifts))), x[1]
+        case "bounded":
+            return b.add("Atanh", b.add("Mul", b.add("Tanh", x[0]), b.constant(0.9, np.float32))), x[1]
+        case "LayerNormalization":
+            rows = b.add("Transpose", x[0], perm=[0, 2, 1])
+            y = b.add("LayerNormalization", rows, b.floats(x[1]), b.floats(x[1]), epsilon=0.1)
+            return b.add("Transpose", y, perm=[0, 2, 1]), x[1]
+    length = b.add("ReduceL2", x[0], b.constant([1]), keepdims=1)
+    return b.add("Div", x[0], b.add("Max", length, b.constant(0.1, np.float32))), x[1]
+
+
+def _choose(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """One of two where a comparison that rounding cannot turn says so."""
+    above = b.constant(b.noise.choice([-100.0, 100.0], (x[1], 1)), np.float32)
+    chosen = b.add(draw(st.sampled_from(_COMPARE)), x[0], above)
+    other = b.add("Not", b.add("Equal", b.add("Mul", x[0], b.constant(0, np.float32)), b.constant(1, np.float32)))
+    chosen = b.add(draw(st.sampled_from(["And", "Or", "Xor"])), chosen, other)
+    if draw(st.booleans()):
+        return b.add("Mul", b.add("Cast", chosen, to=1), x[0]), x[1]
+    late = b.add("Conv", x[0], b.floats(x[1], x[1], 2), pads=[1, 0])
+    return b.add("Where", chosen, x[0], late), x[1]
+
+
+def _gather(b: Builder, draw: Draw, x: Stream) -> Stream:
+    indices = draw(st.lists(st.integers(-x[1], x[1] - 1), min_size=1, max_size=5))
+    return b.add("Gather", x[0], b.constant(indices), axis=1), len(indices)
+
+
+def _repeat(b: Builder, draw: Draw, x: Stream) -> Stream:
+    if draw(st.booleans()):
+        return b.add("Tile", x[0], b.constant([1, 2, 1])), 2 * x[1]
+    one = b.add("ReduceMean", x[0], b.constant([1]), keepdims=1)
+    return b.add("Expand", one, b.constant([1, 3, 1])), 3
+
+
+def _products(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """Products of a constant with the stream, and of the stream with itself, item by item."""
+    filters = draw(st.integers(1, 3))
+    match draw(st.sampled_from(["left", "einsum", "outer", "einsum of two"])):
+        case "left":
+            return b.add("MatMul", b.floats(filters, x[1]), x[0]), filters
+        case "einsum":
+            return b.add("Einsum", x[0], b.floats(filters, x[1]), equation="nct,fc->nft"), filters
+        case "einsum of two":
+            y = b.add("Einsum", x[0], b.add("Tanh", x[0]), equation="nct,nct->nt")
+            return b.add("Unsqueeze", y, b.constant([1])), 1
+    column = b.add("Transpose", b.add("Unsqueeze", x[0], b.constant([3])), perm=[0, 2, 1, 3])  # (1, time, channels, 1)
+    late = b.add("Conv", x[0], b.floats(2, x[1], 2), pads=[1, 0])
+    row = b.add("Transpose", b.add("Unsqueeze", late, b.constant([1])), perm=[0, 3, 1, 2])  # (1, time, 1, 2)
+    flat = b.add("Reshape", b.add("MatMul", column, row), b.constant([1, -1, 2 * x[1]]))
+    return b.add("Transpose", flat, perm=[0, 2, 1]), 2 * x[1]
+
+
 _LAYERS = (_conv, _conv, _conv, _residual, _residual, _pool, _pad, _unary, _unary, _constant, _gate, _channels, _flip)
-_LAYERS += (_front, _softmax, _matmul, _gemm, _reduce, _reshape, _image, _image)
+_LAYERS += (_front, _softmax, _matmul, _gemm, _reduce, _reshape, _image, _image, _activation, _activation, _choose)
+_LAYERS += (_gather, _repeat, _products)
 
 
 @st.composite

@@ -17,7 +17,10 @@ def ints(b: Builder, *numbers: int) -> str:
 
 
 UNARY = ("Abs", "Ceil", "Cos", "Exp", "Floor", "Identity", "Log", "Neg", "Reciprocal", "Sin", "Sqrt", "Transpose")
+UNARY += ("Round", "Sign", "Tanh")
 BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min")
+COMPARING = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+LOGICAL = ("And", "Or", "Xor")
 
 
 def made(b: Builder, op: str) -> str:
@@ -27,6 +30,21 @@ def made(b: Builder, op: str) -> str:
             return b.add(op, x)
         case _ if op in BINARY:
             return b.add(op, x, b.constant([[2.0], [3.0]], np.float32))
+        case _ if op in COMPARING:
+            return b.add("Cast", b.add(op, x, b.constant([[0.5], [3.0]], np.float32)), to=1)
+        case _ if op in LOGICAL:
+            return b.add("Cast", b.add(op, b.constant([0, 0, 1], bool), b.constant([1, 0, 1], bool)), to=1)
+        case "Not" | "Where":
+            chosen = b.add("Not", b.constant([1, 0, 1], bool))
+            return b.add("Where", chosen, x, b.constant(7, np.float32))
+        case "Expand":
+            return b.add("Expand", x, ints(b, 2, 1, 3))
+        case "Mod":
+            return b.add("Mod", x, b.constant(0.4, np.float32), fmod=1)
+        case "Range":
+            return b.add("Range", *(b.constant(number, np.float32) for number in (1, 4, 0.5)))
+        case "Tile":
+            return b.add("Tile", x, ints(b, 1, 3))
         case "Cast":
             return b.add("Cast", b.add("Cast", x, to=7), to=1)
         case "Concat":
@@ -47,6 +65,7 @@ def made(b: Builder, op: str) -> str:
 
 
 OTHERS = ("Cast", "Concat", "ConstantOfShape", "Gather", "Reshape", "Slice", "Squeeze", "Division of integers")
+OTHERS += ("Not", "Where", "Expand", "Mod", "Range", "Tile", *COMPARING, *LOGICAL)
 
 
 @pytest.mark.parametrize("op", (*UNARY, *BINARY, *OTHERS))

@@ -78,12 +78,23 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("global pool", NotStreamable, "reduces over time, so nothing comes out before the stream ends"),
     ("reflect", NotStreamable, "pads with reflect; only constant padding is supported"),
     ("stream as weight", NotStreamable, "takes its weights \\(input 1\\) from the stream"),
-    ("attention", NotStreamable, "only constant matrices on the right"),
+    ("attention", NotStreamable, r"a value of shape \(1, S, S\) has the stream on more than one axis"),
+    ("matmul", NotStreamable, "multiplies along time; transpose so that time is not the axis it sums over"),
+    ("vector", NotStreamable, "vectors must be matrices of one row or column"),
     ("same with stride", NotStreamable, "pads by auto_pad with stride 2"),
     ("ceil", NotStreamable, "rounds its length up where nothing may be left; export it with ceil_mode=False"),
     ("four axes", NotStreamable, "slides a window of 4 axes over 4; 1 to 3 are supported"),
-    ("gather", NotStreamable, "is supported on constants only"),
-    ("half", NotStreamable, "turns the stream into another type"),
+    ("gather", NotStreamable, "takes single items of time, which has no end; slice from the front instead"),
+    ("lookup", NotStreamable, "looks up by the stream; only constant indices are supported"),
+    ("range", NotStreamable, "is supported on constants only"),
+    ("layer norm", NotStreamable, "normalises over time, so nothing comes out before the stream ends"),
+    ("group norm", NotStreamable, "normalises over time"),
+    ("einsum over time", NotStreamable, "sums over time"),
+    ("einsum with dots", NotStreamable, "only letters are supported"),
+    ("tile time", NotStreamable, "repeats time, which has no end"),
+    ("expand", NotStreamable, "spreads a constant along time"),
+    ("arg of time", NotStreamable, "reduces over time"),
+    ("half", NotStreamable, "turns the stream into a type that is not supported; keep it in float32"),
     ("bad reshape", NotStreamable, "makes a length that cannot be written down"),
     ("bad axis", GraphError, "names the axis 5 of a value with 3 axes"),
     ("huge", GraphError, "which is too large"),
@@ -122,7 +133,11 @@ def refused(what: str, b: Builder) -> str:
         case "stream as weight":
             return b.add("Conv", "x", b.add("Relu", "x"))
         case "attention":
-            return b.add("MatMul", "x", b.floats(1, 2, 4, 4))
+            return b.add("MatMul", b.add("Transpose", "x", perm=[0, 2, 1]), "x")
+        case "matmul":
+            return b.add("MatMul", "x", b.floats(4, 4))
+        case "vector":
+            return b.add("MatMul", "x", b.floats(4))
         case "same with stride":
             return b.add("Conv", "x", b.floats(2, 4, 3), auto_pad="SAME_UPPER", strides=[2])
         case "ceil":
@@ -130,7 +145,26 @@ def refused(what: str, b: Builder) -> str:
         case "four axes":
             return b.add("Conv", b.add("Unsqueeze", "x", ints(0, 1, 2)), b.floats(2, 1, 1, 1, 3, 3))
         case "gather":
-            return b.add("Gather", "x", b.constant(0), axis=1)
+            return b.add("Gather", "x", b.constant(0), axis=2)
+        case "lookup":
+            return b.add("Gather", b.floats(4, 4), b.add("Cast", "x", to=7))
+        case "range":
+            length = b.add("Gather", b.add("Shape", "x"), b.constant(2))
+            return b.add("Range", b.constant(0), length, b.constant(1))
+        case "layer norm":
+            return b.add("LayerNormalization", "x", b.floats(1), axis=-1)
+        case "group norm":
+            return b.add("InstanceNormalization", "x", b.floats(4), b.floats(4))
+        case "einsum over time":
+            return b.add("Einsum", "x", "x", equation="nct,ndt->cd")
+        case "einsum with dots":
+            return b.add("Einsum", "x", equation="...t->t")
+        case "tile time":
+            return b.add("Tile", "x", ints(1, 1, 2))
+        case "expand":
+            return b.add("Expand", b.floats(1, 4, 1), b.add("Shape", "x"))
+        case "arg of time":
+            return b.add("ArgMax", "x", axis=2)
         case "half":
             return b.add("Cast", "x", to=10)
         case "bad reshape":

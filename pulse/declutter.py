@@ -10,6 +10,7 @@ import numpy as np
 
 from pulse.argument import axis_of
 from pulse.composite import COMPOSITES, written_out
+from pulse.dim import Dim
 from pulse.graph import Array, Graph, Node
 from pulse.infer import infer
 from pulse.moves import cuts, pads
@@ -162,7 +163,7 @@ def pad_into_conv(site: Site) -> Patch | None:
     given = [site.graph.facts[name] if name else None for name in pad.inputs]
     before, after = pads(pad, given)
     value = given[2].value if len(given) > 2 and given[2] is not None else np.zeros(1)
-    if any(before[:2] + after[:2]) or value is None or np.any(value):
+    if pad.text("mode", "constant") != "constant" or any(before[:2] + after[:2]) or value is None or np.any(value):
         return None
     inside = _windows(site, node)
     padded = (*(slide.before + more for slide, more in zip(inside, before[2:], strict=True)),)
@@ -170,6 +171,27 @@ def pad_into_conv(site: Site) -> Patch | None:
     attributes = {**node.attributes, "pads": padded, "auto_pad": "NOTSET"}
     conv = Node("Conv", node.name, (pad.inputs[0], *node.inputs[1:]), node.outputs, attributes)
     return Patch(f"{pad} goes into {node}", (node,), (conv,))
+
+
+def mirror_to_gather(site: Site) -> Patch | None:
+    """pad(x) by its edges = gather(x, (0, 0, 0, 1, 2, 2)), by reflection = gather(x, (2, 1, 0, 1, 2, 1)), off time"""
+    node = site.node
+    if node.op != "Pad" or node.text("mode", "constant") == "constant":
+        return None
+    before, after = pads(node, site.given)
+    y, x = Written(site), node.inputs[0]
+    shape = site.graph.facts[x].shape
+    axes = [axis for axis in range(len(shape)) if before[axis] + after[axis] and not isinstance(shape[axis], Dim)]
+    if not axes:
+        return None
+    for axis in axes:
+        length, amounts = shape[axis], (before[axis], after[axis])
+        assert isinstance(length, int)
+        line = np.arange(length)
+        line = np.pad(line, amounts, "edge") if node.text("mode", "") == "edge" else np.pad(line, amounts, "reflect")
+        x = y.add("Gather", x, y.constant(line), axis=axis)
+        before[axis] = after[axis] = 0
+    return y.patch("Pad", x, y.constant(np.array([*before, *after])), **node.attributes)
 
 
 def scale_after_conv(site: Site) -> Patch | None:
@@ -263,6 +285,7 @@ RULES: tuple[Rule, ...] = (
     gemm_to_product,
     difference_to_sum,
     pad_into_conv,
+    mirror_to_gather,
     scale_after_conv,
     scale_before_conv,
     transpose_twice,

@@ -17,7 +17,7 @@ from pulse.dim import Dim, Length
 from pulse.errors import GraphError, NotStreamable
 
 Array: TypeAlias = npt.NDArray[Any]
-Attribute: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | Array
+Attribute: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array
 MAX_ELEMENTS = 4 << 20  # in a constant, and in one item of a stream
 MAX_RANK = 8
 ABSENT = ""  # the name ONNX gives to an optional input that is left out
@@ -107,6 +107,13 @@ class Node:
         if not isinstance(value, int | float):
             raise GraphError(f"{self}: attribute {key} must be a number")
         return float(value)
+
+    def texts(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        """The attribute `key`, a list of texts."""
+        value = self.attributes.get(key, default)
+        if not isinstance(value, tuple) or not all(isinstance(text, str) for text in value):
+            raise GraphError(f"{self}: attribute {key} must be a list of texts")
+        return tuple(str(text) for text in value)
 
     def text(self, key: str, default: str) -> str:
         """The text attribute `key`."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pulse import layers, moves
+from pulse import layers, memory, moves
 from pulse.argument import Given, broadcast, need, shapes, weight
 from pulse.dim import DimError
 from pulse.errors import GraphError, NotStreamable, PulseError
@@ -152,6 +152,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _same),
     **dict.fromkeys(COMBINING, _broadcast),
     **dict.fromkeys(COMPARING, _compare),
+    **dict.fromkeys(memory.PARTS, memory.recurrent),
     **dict.fromkeys((*REDUCING, *_REDUCTIONS), layers.reduce),
     **dict.fromkeys(("Celu", "Gelu", "Mish", "Selu", "Swish", "ThresholdedRelu"), _same),
     "ArgMax": layers.arg_extreme,
@@ -162,6 +163,7 @@ RULES: Mapping[str, Rule] = {
     "Clip": _constant_rest,
     "Concat": moves.concat,
     "Conv": layers.conv,
+    "CumSum": memory.cum_sum,
     "Dropout": _dropout,
     "Einsum": layers.einsum,
     "Expand": moves.expand,

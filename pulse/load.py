@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ DTYPES = {
 }
 
 _WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
+_RECURRENT = ("activations", "clip", "direction", "hidden_size", "layout")
 _REDUCE = ("axes", "keepdims", "noop_with_empty_axes")
 # op -> the attributes that are understood
 OPS: Mapping[str, tuple[str, ...]] = {
@@ -62,6 +64,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "Conv": (*_WINDOW, "group"),
     "Cos": (),
     "Cosh": (),
+    "CumSum": ("exclusive", "reverse"),
     "Div": (),
     "Dropout": ("ratio", "seed", "training_mode"),
     "Einsum": ("equation",),
@@ -72,6 +75,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "Expand": (),
     "Flatten": ("axis",),
     "Floor": (),
+    "GRU": (*_RECURRENT, "linear_before_reset"),
     "Gather": ("axis",),
     "Gelu": ("approximate",),
     "Gemm": ("alpha", "beta", "transA", "transB"),
@@ -84,6 +88,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "HardSwish": (),
     "Identity": (),
     "InstanceNormalization": ("epsilon",),
+    "LSTM": (*_RECURRENT, "input_forget"),
     "LayerNormalization": ("axis", "epsilon", "stash_type"),
     "LeakyRelu": ("alpha",),
     "Less": (),
@@ -105,6 +110,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "Pad": ("mode", "pads", "value"),
     "Pow": (),
     "PRelu": (),
+    "RNN": _RECURRENT,
     "Range": (),
     "Reciprocal": (),
     "ReduceL1": _REDUCE,
@@ -189,6 +195,7 @@ def load(path: str | Path) -> Graph:
             constants[node.outputs[0]] = _content(node)
         else:
             nodes.append(_modern(node, constants))
+    nodes = _without_unread(nodes, {output.name for output in proto.output})
     streams = [value for value in proto.input if value.name not in constants]
     inputs = {value.name: _input(value) for value in streams}
     outputs = {value.name: value.name for value in proto.output}
@@ -199,6 +206,17 @@ def load(path: str | Path) -> Graph:
         raise LoadError(f"load: {path.name} names time {' and '.join(sorted(symbols))}; give it one name")
     graph = Graph(tuple(nodes), inputs, outputs, constants, metadata=_metadata(model, path))
     return ordered(graph).check("load")
+
+
+def _without_unread(nodes: list[Node], outputs: set[str]) -> list[Node]:
+    """The nodes without outputs behind the first that nobody reads: exporters name them all."""
+    read = {name for node in nodes for name in node.inputs} | outputs
+    return [node if node.op == "Split" else _trimmed_to(node, read) for node in nodes]
+
+
+def _trimmed_to(node: Node, read: set[str]) -> Node:
+    first, *rest = node.outputs
+    return replace(node, outputs=_trimmed([first, *(name if name in read else "" for name in rest)]))
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -296,6 +314,8 @@ def _attribute(attribute: onnx.AttributeProto, said: str) -> Attribute:
             return tuple(int(number) for number in attribute.ints)
         case kinds.FLOATS:
             return tuple(float(number) for number in attribute.floats)
+        case kinds.STRINGS:
+            return tuple(text.decode("utf-8", "replace") for text in attribute.strings)
         case kinds.TENSOR:
             return _array(attribute.t)
     raise UnsupportedOp(f"{said} has the attribute {attribute.name!r} of a kind that is not supported")

@@ -9,27 +9,29 @@ Slots get their places last, in `place`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 
-from pulse.errors import GraphError, NotStreamable
+from pulse.errors import GraphError
 from pulse.fuse import fuse
-from pulse.graph import Array, Graph, Node
+from pulse.graph import Graph, Node
 from pulse.header import MAX_NUMBERS
 from pulse.infer import COMBINING, ELEMENTWISE, REDUCING
-from pulse.place import Draft, lives, placed, weights
+from pulse.lowering import Lowering
+from pulse.place import lives, placed, weights
 from pulse.plan import Plan, with_golden
-from pulse.step import ROOMS, Parameter, Step, View, packed_strides, room_size
+from pulse.reach import receptive_field
+from pulse.recurrence import gru, lstm, rnn
+from pulse.step import ROOMS, Parameter, Step, View, room_size
 
-Rule = Callable[["Lowering", Node], None]
+Rule = Callable[[Lowering, Node], None]
 
 
 def lower(graph: Graph) -> Plan:
     """The plan of a pulsed graph, with the golden vector it is checked by when it is loaded."""
-    reach = _receptive_field(graph)
+    reach = receptive_field(graph)
     fused = fuse(graph)
     lowering = Lowering(fused)
     for node in fused.nodes:
@@ -65,88 +67,6 @@ def _pulse(graph: Graph) -> int:
     item = next(iter(graph.inputs.values()))
     assert item.stream is not None
     return item.sizes[item.stream.axis]
-
-
-class Lowering:
-    """The steps and slots while they grow."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.drafts: list[Draft] = []
-        self.steps: list[Step] = []
-        self.views: dict[str, View] = {}
-        for name, item in graph.inputs.items():
-            self.views[name] = self.arena(item.sizes)
-
-    def arena(self, shape: tuple[int, ...]) -> View:
-        """A new packed array for one pulse."""
-        return self._slot(Draft("arena", math.prod(shape)), shape)
-
-    def state(self, shape: tuple[int, ...], initial: float) -> View:
-        """A new packed array that survives between pulses."""
-        return self._slot(Draft("state", math.prod(shape), initial), shape)
-
-    def weight(self, value: Array) -> View:
-        """A constant array."""
-        content = np.ascontiguousarray(value, np.float32)
-        return self._slot(Draft("weights", content.size, 0.0, content.reshape(-1)), content.shape)
-
-    def _slot(self, draft: Draft, shape: tuple[int, ...]) -> View:
-        if draft.size > MAX_NUMBERS:
-            raise GraphError(f"lower: an array of the shape {shape} is too large")
-        self.drafts.append(draft)
-        return View(len(self.drafts) - 1, 0, shape, packed_strides(shape))
-
-    def read(self, node: Node, index: int = 0) -> View:
-        """The view of an input."""
-        name = node.inputs[index]
-        if name not in self.views:
-            self.views[name] = self.weight(self.constant(node, index))
-        return self.views[name]
-
-    def constant(self, node: Node, index: int) -> Array:
-        """The content of an input that is a constant."""
-        value = self.graph.constants.get(node.inputs[index])
-        if value is None or value.dtype == object:
-            raise NotStreamable(f"lower: {node} needs its input {index} as a constant of numbers")
-        return value
-
-    def has(self, node: Node, index: int) -> bool:
-        """Whether the optional input is there."""
-        return index < len(node.inputs) and bool(node.inputs[index])
-
-    def shape(self, node: Node) -> tuple[int, ...]:
-        """The shape of the output."""
-        return self.graph.facts[node.outputs[0]].sizes
-
-    def time(self, name: str) -> int:
-        """The stream axis of a value."""
-        stream = self.graph.facts[name].stream
-        assert stream is not None
-        return stream.axis
-
-    def write(self, node: Node) -> View:
-        """A new array for the output."""
-        self.views[node.outputs[0]] = self.arena(self.shape(node))
-        return self.views[node.outputs[0]]
-
-    def step(
-        self, node: Node, writes: Iterable[View | None], reads: Iterable[View | None], **parameters: Parameter
-    ) -> None:
-        """One more kernel call, by the kernel of the name of the op."""
-        self.steps.append(Step(node.op, node.name, tuple(writes), tuple(reads), parameters))
-
-    def copy(self, node: Node, to: View, x: View) -> None:
-        """One more copy."""
-        self.steps.append(Step("Copy", node.name, (to,), (x,), {}))
-
-    def packed(self, node: Node, x: View) -> View:
-        """`x`, or a copy of it whose elements lie side by side."""
-        if x.packed:
-            return x
-        tight = self.arena(x.shape)
-        self.copy(node, tight, x)
-        return tight
 
 
 def _parameters(node: Node, *keys: str) -> dict[str, Parameter]:
@@ -212,6 +132,22 @@ def _fill(lo: Lowering, node: Node) -> None:
     time = lo.time(node.inputs[0])
     left = lo.state((1,), float(node.integer("until", 0)))
     lo.step(node, (lo.write(node).last(time), left), (lo.read(node).last(time),), value=node.number("value", 0.0))
+
+
+def _cum_sum(lo: Lowering, node: Node) -> None:
+    axis = node.integer("axis", 0)
+    x, out = lo.read(node).last(axis), lo.write(node).last(axis)
+    if node.integer("reverse", 0):
+        x, out = (view.cut(len(view.shape) - 1, view.shape[-1] - 1, view.shape[-1], -1) for view in (x, out))
+    total = lo.state((*x.shape[:-1], 1), 0.0) if axis == lo.time(node.inputs[0]) else None
+    lo.step(node, (out, total), (x,), exclusive=node.integer("exclusive", 0))
+
+
+def _front(lo: Lowering, node: Node) -> None:
+    time = lo.time(node.inputs[0])
+    place = lo.state((1,), -float(node.integer("begin", 0)))
+    out, past = lo.write(node).last(time), lo.read(node).last(time)
+    lo.step(node, (out, place), (past,), step=node.integer("step", 1))
 
 
 def _conv(lo: Lowering, node: Node) -> None:
@@ -340,46 +276,23 @@ RULES: Mapping[str, Rule] = {
     "Clip": _elementwise,
     "Concat": _concat,
     "Conv": _conv,
+    "CumSum": _cum_sum,
     "Delay": _delay,
     "Einsum": _einsum,
     "Expand": _expand,
     "Fill": _fill,
+    "Front": _front,
+    "GRU": gru,
     "Gate": _gate,
     "Gather": _gather,
+    "LSTM": lstm,
     "LogSoftmax": _softmax,
     "MatMul": _matmul,
     "MaxPool": _pool,
     "Pad": _pad,
+    "RNN": rnn,
     "Reshape": _reshape,
     "Slice": _slice,
     "Softmax": _softmax,
     "Transpose": _transpose,
 }
-
-
-def _receptive_field(graph: Graph) -> int:
-    """Input items that reach one item of the output that sees most.
-
-    Walks the pulsed graph with the first and last input item, relative to its own place, that every value sees.
-    """
-    seen: dict[str, tuple[Fraction, Fraction]] = dict.fromkeys(graph.inputs, (Fraction(0), Fraction(0)))
-    for node in graph.nodes:
-        spans = [seen[name] for name in node.inputs if name in seen]
-        if not spans:
-            continue  # made from constants, such as the count of items under a window
-        stream = graph.facts[node.inputs[0]].stream
-        item = 1 / stream.length.rate if stream else Fraction(0)
-        back = (node.integer("extra", 0) + node.integer("overlap", 0)) * item
-        reach = _reach(node, stream.axis - 2 if stream else -1) * item
-        span = min(span[0] for span in spans) - back, max(span[1] for span in spans) - back + reach
-        seen.update(dict.fromkeys(node.outputs, span))
-    spans = [seen[value] for value in graph.outputs.values()]
-    return max(math.ceil(last - first) + 1 for first, last in spans)
-
-
-def _reach(node: Node, axis: int) -> int:
-    """Items behind the first one that a window sees, if it slides along time."""
-    kernel = node.integers("kernel", ())
-    if not 0 <= axis < len(kernel):
-        return 0
-    return (kernel[axis] - 1) * node.integers("dilation", ())[axis]

@@ -55,8 +55,8 @@ def _time_cut(node: Node, length: Dim, start: Length, end: Length, step: int) ->
             f"{node} starts counting at the end of time, which never comes; slice from the front instead, "
             "such as x[:, :, 2:]"
         )
-    if step != 1:
-        raise NotStreamable(f"{node} takes every {step}th item of time; use a convolution or pool with a stride")
+    if step < 1:
+        raise NotStreamable(f"{node} takes time backwards, from its end, which never comes; use a positive step")
     if isinstance(end, int):
         if 0 <= end < _TO_THE_END:
             raise NotStreamable(f"{node} stops at item {end} of an endless stream; slice to the end instead")
@@ -64,7 +64,7 @@ def _time_cut(node: Node, length: Dim, start: Length, end: Length, step: int) ->
     beyond = end - length
     if not isinstance(beyond, int):
         raise NotStreamable(f"{node} ends at {end} of {length} items; slice to the end instead")
-    return start, length + (min(beyond, 0) - start), 1
+    return start, (length + (min(beyond, 0) - start + step - 1)) // step, step
 
 
 def sliced(node: Node, given: Given) -> list[Fact]:
@@ -159,9 +159,13 @@ def flatten(node: Node, given: Given) -> list[Fact]:
 
 def pad(node: Node, given: Given) -> list[Fact]:
     x = need(node, given, 0)
-    if node.text("mode", "constant") != "constant":
-        raise NotStreamable(f"{node} pads with {node.text('mode', '')}; only constant padding is supported")
     before, after = pads(node, given)
+    mode = node.text("mode", "constant")
+    if mode not in ("constant", "edge", "reflect"):
+        raise NotStreamable(f"{node} pads with {mode}, which needs the end of time; pad with constant, edge or reflect")
+    for length, first, last in zip(x.shape, before, after, strict=True):
+        if mode == "reflect" and isinstance(length, int) and max(first, last) >= length:
+            raise GraphError(f"{node} reflects more items than there are")
     return [fact(tuple(length + (before[axis] + after[axis]) for axis, length in enumerate(x.shape)))]
 
 

@@ -26,16 +26,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from pulse import sliding
+from pulse import memory, sliding
 from pulse.argument import axis_of
 from pulse.dim import Length, product
 from pulse.errors import NotStreamable
-from pulse.graph import Attribute, Fact, Graph, Node
+from pulse.graph import Fact, Graph, Node
 from pulse.header import MAX_PULSE
 from pulse.infer import COMBINING, ELEMENTWISE, REDUCING
 from pulse.layers import reduced
 from pulse.moves import cuts, pads
 from pulse.pulsifier import Pulsifier
+from pulse.window import Window
 
 Rule = Callable[[Pulsifier, Node], None]
 
@@ -122,30 +123,26 @@ def _transpose(p: Pulsifier, node: Node) -> None:
 
 def _slice(p: Pulsifier, node: Node) -> None:
     taken = cuts(node, p.given(node))
-    time = p.axis(node)
-    items, name, delay = taken.pop(time, (0, 0, 1))[0], node.inputs[0], p.delay_before(node)
-    wait = max(0, p.least_delay(node.outputs[0]) - delay - items)
-    name, delay = p.delay(name, wait), delay + wait
-    if taken:
-        output = f"{node.outputs[0]}.off_time" if items else node.outputs[0]
-        axes = tuple(sorted(taken))
-        whole = replace(p.facts[name], shape=_cut(p.facts[name].shape, taken))
-        starts, steps = tuple(taken[axis][0] for axis in axes), tuple(taken[axis][2] for axis in axes)
-        attributes: dict[str, Attribute] = {"axes": axes, "starts": starts, "steps": steps}
-        p.nodes.append(Node("Slice", f"{node.name}.off_time", (name,), (output,), attributes))
-        p.facts[output] = whole
-        name = output
-    if items or not taken:
-        p.emit(Node("Skip", node.name, (name,), node.outputs, {"items": items}), delay + items)
-
-
-def _cut(shape: tuple[Length, ...], taken: Mapping[int, tuple[int, Length, int]]) -> tuple[Length, ...]:
-    return tuple(taken[axis][1] if axis in taken else length for axis, length in enumerate(shape))
+    items, _, step = taken.pop(p.axis(node), (0, 0, 1))
+    name, slide, late = node.inputs[0], Window(1, 1, step, 0, 0), p.delay_before(node) + items
+    wait = slide.extra(late) + step * max(0, p.least_delay(node.outputs[0]) - slide.delay(late))
+    name, delay = p.delay(name, wait), (late + wait) // step
+    if step > 1:
+        taken[p.axis(node)] = (0, 0, step)
+    if not taken:
+        p.emit(Node("Skip", node.name, (name,), node.outputs, {"items": items}), delay)
+        return
+    axes = tuple(sorted(taken))
+    starts, steps = tuple(taken[axis][0] for axis in axes), tuple(taken[axis][2] for axis in axes)
+    p.emit(Node("Slice", node.name, (name,), node.outputs), delay, axes=axes, starts=starts, steps=steps)
 
 
 def _pad(p: Pulsifier, node: Node) -> None:
-    time = p.axis(node)
+    mode, time = node.text("mode", "constant"), p.axis(node)
     before, after = pads(node, p.given(node))
+    if mode != "constant":
+        _mirrored(p, node, before[time], 2 if mode == "reflect" else 1)
+        return
     value = _scalar(p, node, 2) or 0.0
     name, delay, first = node.inputs[0], p.delay_before(node), before[time]
     if first:
@@ -161,6 +158,30 @@ def _pad(p: Pulsifier, node: Node) -> None:
         p.emit(Node("Skip", node.name, (name,), node.outputs, {"items": -first}), delay)
 
 
+def _recur(p: Pulsifier, node: Node) -> None:
+    """The state begins with the first item: as many items as its input is late are passed over."""
+    delay = p.delay_before(node)
+    p.emit(node, delay, wait=delay, activations=",".join(memory.activations(node)))
+
+
+def _sum_up(p: Pulsifier, node: Node) -> None:
+    """What warm-up leaves is nothing to a sum if it is 0."""
+    delay, axis = p.delay_before(node), memory.sum_axis(node, p.given(node))
+    name = p.fill(node.inputs[0], delay, 0.0) if delay and axis == p.axis(node) else node.inputs[0]
+    p.emit(Node("CumSum", node.name, (name,), node.outputs, node.attributes), delay, axis=axis)
+
+
+def _mirrored(p: Pulsifier, node: Node, first: int, step: int) -> None:
+    """The front shows what comes `step` times as far behind it, so that much is waited for."""
+    delay = p.delay_before(node)
+    if not first:
+        p.emit(Node("Skip", node.name, node.inputs[:1], node.outputs, {"items": 0}), delay)
+        return
+    past = p.delay(node.inputs[0], 0, first * step)
+    begin = delay + first * (step - 1)
+    p.emit(Node("Front", node.name, (past,), node.outputs, {"begin": begin, "step": step}), begin)
+
+
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _follow),
     **dict.fromkeys(COMBINING, _follow),
@@ -170,6 +191,8 @@ RULES: Mapping[str, Rule] = {
     "Clip": _clip,
     "Concat": _off_axis,
     "Conv": sliding.conv,
+    **dict.fromkeys(memory.PARTS, _recur),
+    "CumSum": _sum_up,
     "Einsum": _follow,
     "Expand": _expand,
     "Flatten": _reshape,

@@ -7,7 +7,7 @@ survives between pulses) and `weights` (never written). A `Slot` is a piece of a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Parameter: TypeAlias = int | float | str | tuple[int, ...]
+Kernel: TypeAlias = Callable[..., None]
 ROOMS = ("arena", "state", "weights")
 
 

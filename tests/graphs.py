@@ -312,9 +312,36 @@ def _products(b: Builder, draw: Draw, x: Stream) -> Stream:
     return b.add("Transpose", flat, perm=[0, 2, 1]), 2 * x[1]
 
 
+def _recurrent(b: Builder, draw: Draw, x: Stream) -> Stream:
+    op, parts = draw(st.sampled_from([("LSTM", 4), ("GRU", 3), ("RNN", 1)]))
+    hidden = draw(st.integers(1, 3))
+    rows = b.add("Transpose", x[0], perm=[2, 0, 1])
+    weights = [b.floats(1, parts * hidden, x[1]), b.floats(1, parts * hidden, hidden)]
+    weights += [b.floats(1, 2 * parts * hidden)] if draw(st.booleans()) else [""]
+    begin = [b.floats(1, 1, hidden)] * (2 if op == "LSTM" else 1) if draw(st.booleans()) else []
+    linear = {"linear_before_reset": draw(st.integers(0, 1))} if op == "GRU" else {}
+    y = b.add(op, rows, *weights, *(["", *begin] if begin else []), hidden_size=hidden, **linear)
+    return b.add("Transpose", b.add("Squeeze", y, b.constant([1])), perm=[1, 2, 0]), hidden
+
+
+def _front_of_time(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """A mirrored front, or every second item."""
+    if b.stride * 2 <= MAX_STRIDE and draw(st.booleans()):
+        b.stride *= 2
+        cut = (draw(st.integers(0, 3)), draw(st.sampled_from([END, -2])), 2, 2)
+        return b.add("Slice", x[0], *(b.constant([number]) for number in cut)), x[1]
+    pads = b.constant([0, 0, draw(st.integers(0, 4)), 0, 0, draw(st.integers(0, 2))])
+    return b.add("Pad", x[0], pads, mode=draw(st.sampled_from(["edge", "reflect"]))), x[1]
+
+
+def _sum(b: Builder, draw: Draw, x: Stream) -> Stream:
+    small = b.add("Mul", b.add("Tanh", x[0]), b.constant(0.1, np.float32))
+    return b.add("CumSum", small, b.constant(draw(st.sampled_from([1, 2]))), exclusive=draw(st.integers(0, 1))), x[1]
+
+
 _LAYERS = (_conv, _conv, _conv, _residual, _residual, _pool, _pad, _unary, _unary, _constant, _gate, _channels, _flip)
 _LAYERS += (_front, _softmax, _matmul, _gemm, _reduce, _reshape, _image, _image, _activation, _activation, _choose)
-_LAYERS += (_gather, _repeat, _products)
+_LAYERS += (_gather, _repeat, _products, _recurrent, _recurrent, _front_of_time, _sum)
 
 
 @st.composite

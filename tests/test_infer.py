@@ -71,12 +71,12 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("fixed time", GraphError, r"combines \(1, 4, S\) and \(1, 1, 7\), and S does not fit 7"),
     ("last items", NotStreamable, r"node 'Slice0' \(Slice\) starts counting at the end of time"),
     ("first items", NotStreamable, "stops at item 7 of an endless stream; slice to the end instead"),
-    ("every second", NotStreamable, "takes every 2th item of time; use a convolution or pool with a stride"),
+    ("backwards", NotStreamable, "takes time backwards, from its end, which never comes; use a positive step"),
     ("split time", NotStreamable, "splits time, which has no end"),
     ("join time", NotStreamable, "joins along time, which has no end"),
     ("mean over time", NotStreamable, "reduces over time, so nothing comes out before the stream ends"),
     ("global pool", NotStreamable, "reduces over time, so nothing comes out before the stream ends"),
-    ("reflect", NotStreamable, "pads with reflect; only constant padding is supported"),
+    ("wrap", NotStreamable, "pads with wrap, which needs the end of time; pad with constant, edge or reflect"),
     ("stream as weight", NotStreamable, "takes its weights \\(input 1\\) from the stream"),
     ("attention", NotStreamable, r"a value of shape \(1, S, S\) has the stream on more than one axis"),
     ("matmul", NotStreamable, "multiplies along time; transpose so that time is not the axis it sums over"),
@@ -118,8 +118,8 @@ def refused(what: str, b: Builder) -> str:
             return b.front("x", -5)
         case "first items":
             return b.front("x", 0, 7)
-        case "every second":
-            return b.add("Slice", "x", ints(0), ints(END), ints(2), ints(2))
+        case "backwards":
+            return b.add("Slice", "x", ints(0), ints(END), ints(2), ints(-1))
         case "split time":
             return b.add_many("Split", 2, "x", axis=2, num_outputs=2)[0]
         case "join time":
@@ -128,8 +128,8 @@ def refused(what: str, b: Builder) -> str:
             return b.add("ReduceMean", "x", ints(2))
         case "global pool":
             return b.add("GlobalAveragePool", "x")
-        case "reflect":
-            return b.add("Pad", "x", ints(0, 0, 1, 0, 0, 0), mode="reflect")
+        case "wrap":
+            return b.add("Pad", "x", ints(0, 0, 1, 0, 0, 0), mode="wrap")
         case "stream as weight":
             return b.add("Conv", "x", b.add("Relu", "x"))
         case "attention":

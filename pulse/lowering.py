@@ -1,0 +1,96 @@
+"""The steps and slots of a plan while they grow: what every rule of `lower` builds with. No rule for any op is here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from pulse.errors import GraphError, NotStreamable
+from pulse.graph import Array, Graph, Node
+from pulse.header import MAX_NUMBERS
+from pulse.place import Draft
+from pulse.step import Parameter, Step, View, packed_strides
+
+
+class Lowering:
+    """One for each plan."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.drafts: list[Draft] = []
+        self.steps: list[Step] = []
+        self.views: dict[str, View] = {}
+        for name, item in graph.inputs.items():
+            self.views[name] = self.arena(item.sizes)
+
+    def arena(self, shape: tuple[int, ...]) -> View:
+        """A new packed array for one pulse."""
+        return self._slot(Draft("arena", math.prod(shape)), shape)
+
+    def state(self, shape: tuple[int, ...], initial: float) -> View:
+        """A new packed array that survives between pulses."""
+        return self._slot(Draft("state", math.prod(shape), initial), shape)
+
+    def weight(self, value: Array) -> View:
+        """A constant array."""
+        content = np.ascontiguousarray(value, np.float32)
+        return self._slot(Draft("weights", content.size, 0.0, content.reshape(-1)), content.shape)
+
+    def _slot(self, draft: Draft, shape: tuple[int, ...]) -> View:
+        if draft.size > MAX_NUMBERS:
+            raise GraphError(f"lower: an array of the shape {shape} is too large")
+        self.drafts.append(draft)
+        return View(len(self.drafts) - 1, 0, shape, packed_strides(shape))
+
+    def read(self, node: Node, index: int = 0) -> View:
+        """The view of an input."""
+        name = node.inputs[index]
+        if name not in self.views:
+            self.views[name] = self.weight(self.constant(node, index))
+        return self.views[name]
+
+    def constant(self, node: Node, index: int) -> Array:
+        """The content of an input that is a constant."""
+        value = self.graph.constants.get(node.inputs[index])
+        if value is None or value.dtype == object:
+            raise NotStreamable(f"lower: {node} needs its input {index} as a constant of numbers")
+        return value
+
+    def has(self, node: Node, index: int) -> bool:
+        """Whether the optional input is there."""
+        return index < len(node.inputs) and bool(node.inputs[index])
+
+    def shape(self, node: Node) -> tuple[int, ...]:
+        """The shape of the output."""
+        return self.graph.facts[node.outputs[0]].sizes
+
+    def time(self, name: str) -> int:
+        """The stream axis of a value."""
+        stream = self.graph.facts[name].stream
+        assert stream is not None
+        return stream.axis
+
+    def write(self, node: Node) -> View:
+        """A new array for the output."""
+        self.views[node.outputs[0]] = self.arena(self.shape(node))
+        return self.views[node.outputs[0]]
+
+    def step(
+        self, node: Node, writes: Iterable[View | None], reads: Iterable[View | None], **parameters: Parameter
+    ) -> None:
+        """One more kernel call, by the kernel of the name of the op."""
+        self.steps.append(Step(node.op, node.name, tuple(writes), tuple(reads), parameters))
+
+    def copy(self, node: Node, to: View, x: View) -> None:
+        """One more copy."""
+        self.steps.append(Step("Copy", node.name, (to,), (x,), {}))
+
+    def packed(self, node: Node, x: View) -> View:
+        """`x`, or a copy of it whose elements lie side by side."""
+        if x.packed:
+            return x
+        tight = self.arena(x.shape)
+        self.copy(node, tight, x)
+        return tight

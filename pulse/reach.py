@@ -1,0 +1,39 @@
+"""How far an output sees: the receptive field, from the windows and delays of the pulsed graph.
+
+What a recurrent layer or a running sum remembers has no end, and is not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from pulse.graph import Graph, Node
+
+
+def receptive_field(graph: Graph) -> int:
+    """Input items that reach one item of the output that sees most.
+
+    Walks the pulsed graph with the first and last input item, relative to its own place, that every value sees.
+    """
+    seen: dict[str, tuple[Fraction, Fraction]] = dict.fromkeys(graph.inputs, (Fraction(0), Fraction(0)))
+    for node in graph.nodes:
+        spans = [seen[name] for name in node.inputs if name in seen]
+        if not spans:
+            continue  # made from constants, such as the count of items under a window
+        stream = graph.facts[node.inputs[0]].stream
+        item = 1 / stream.length.rate if stream else Fraction(0)
+        back = (node.integer("extra", 0) + node.integer("overlap", 0)) * item
+        reach = _reach(node, stream.axis - 2 if stream else -1) * item
+        span = min(span[0] for span in spans) - back, max(span[1] for span in spans) - back + reach
+        seen.update(dict.fromkeys(node.outputs, span))
+    spans = [seen[value] for value in graph.outputs.values()]
+    return max(math.ceil(last - first) + 1 for first, last in spans)
+
+
+def _reach(node: Node, axis: int) -> int:
+    """Items behind the first one that a window sees, if it slides along time."""
+    kernel = node.integers("kernel", ())
+    if not 0 <= axis < len(kernel):
+        return 0
+    return (kernel[axis] - 1) * node.integers("dilation", ())[axis]

@@ -6,7 +6,7 @@ PulseError
 ├── GraphError         a stage left an illegal graph, or shapes do not fit each other
 ├── NotStreamable      the network needs more than the past it has seen
 ├── PlanError          a plan file is damaged, foreign or newer than this program
-└── InputError         an array given to a running plan has the wrong shape or type
+└── InputError         an array or snapshot given to a running plan does not fit it
 """
 
 from __future__ import annotations
@@ -37,4 +37,4 @@ class PlanError(PulseError):
 
 
 class InputError(PulseError):
-    """An array handed to a running plan does not fit it."""
+    """An array or a snapshot handed to a running plan does not fit it."""

@@ -5,6 +5,7 @@ A checksum proves that a file is whole, not that it is honest: everything read i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,6 +71,14 @@ def encoded(plan: Headed, sizes: list[int]) -> bytes:
         "sizes": sizes,
     }
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def fingerprint(program: Program) -> bytes:
+    """32 bytes that two programs share only if they are the same."""
+    views = [_view(view) for view in (*program.inputs.values(), *program.outputs.values())]
+    slots = [[slot.room, slot.offset, slot.size, slot.initial] for slot in program.slots]
+    content = json.dumps([views, slots, [_step(step) for step in program.steps]], sort_keys=True)
+    return hashlib.sha256(content.encode() + program.weights.astype("<f4").tobytes()).digest()
 
 
 def _view(view: View | None) -> list[object] | None:

@@ -44,7 +44,8 @@ class Plan:
     """A program for pulses of `pulse` items.
 
     Item `k + delay` of an output is item `k` of the batch model; one output item stands for `stride` input items and
-    sees `receptive_field` of them, not counting what recurrent layers and running sums remember. `metadata` is what the model file carried, untouched.
+    sees `receptive_field` of them, not counting what recurrent layers and running sums remember. `metadata` is what
+    the model file carried, untouched.
     """
 
     pulse: int

@@ -153,6 +153,9 @@ def _reduce(function: np.ufunc) -> Kernel:
     return kernel
 
 
+# kernels for which any further axes in front are so many more of the same
+COUNTED_FROM_THE_END = frozenset({*UNARY, *BINARY, "Cast", "Conv", "Copy", "CumSum", "Delay", "Gate", "MatMul", "Pad"})
+
 KERNELS: Mapping[str, Kernel] = {
     **UNARY,
     **BINARY,

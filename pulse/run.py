@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import numpy as np
 
 from pulse.errors import InputError
-from pulse.reference import KERNELS
+from pulse.header import fingerprint
+from pulse.reference import COUNTED_FROM_THE_END, KERNELS
 from pulse.step import ROOMS, Floats, Program, Step, View, room_size
 
+MAX_STREAMS = 256
 _BYTES = np.dtype(np.float32).itemsize
+_MAGIC = b"WAKESNAP"
+_SNAPSHOT = struct.Struct("<8sII32s")  # magic, streams, CRC-32 of the numbers, fingerprint of the plan
+_CLAIMS = ("is none", "has another number of streams", "is damaged", "is of another plan")
 
 
 class State:
-    """What survives between pulses. Several states of one plan do not disturb each other."""
+    """What survives between pulses. Several states of one plan do not disturb each other.
 
-    def __init__(self, plan: Program) -> None:
-        self._slots = plan.slots
-        self._rooms = {room: np.zeros(room_size(plan.slots, room), np.float32) for room in ROOMS[:2]}
-        self._rooms["weights"] = plan.weights
-        self._inputs = {name: self.array(view) for name, view in plan.inputs.items()}
-        self._outputs = tuple(_frozen(self.array(view)) for view in plan.outputs.values())
-        self._calls = tuple(self._bound(step) for step in plan.steps)
+    With `streams`, one `run` advances that many independent streams of one plan: all arrays have one more axis in
+    front, which counts them.
+    """
+
+    def __init__(self, plan: Program, streams: int | None = None) -> None:
+        if streams is not None and not 1 <= streams <= MAX_STREAMS:
+            raise InputError(f"State: {streams} streams are impossible; 1 to {MAX_STREAMS} are allowed")
+        self._plan = plan
+        self._streams = streams
+        rows = streams or 1
+        self._rooms = {room: np.zeros((rows, room_size(plan.slots, room)), np.float32) for room in ROOMS[:2]}
+        self._rooms["weights"] = plan.weights.reshape(1, -1)
+        self._inputs = {name: self._outside(view) for name, view in plan.inputs.items()}
+        self._outputs = tuple(_frozen(self._outside(view)) for view in plan.outputs.values())
+        self._calls = tuple(call for step in plan.steps for call in self._bound(step))
         self.reset()
 
     def run(self, *inputs: Floats) -> tuple[Floats, ...]:
@@ -36,22 +51,67 @@ class State:
                 call()
         return self._outputs
 
-    def reset(self) -> None:
-        """Forget the stream: the next pulse is the first one."""
-        for slot in self._slots:
+    def reset(self, stream: int | None = None) -> None:
+        """Forget all streams, or the one of that number: the next pulse is its first one."""
+        if stream is not None and not 0 <= stream < len(self._rooms["state"]):
+            raise InputError(f"reset: there is no stream {stream}; they are numbered from 0")
+        room = self._rooms["state"] if stream is None else self._rooms["state"][stream]
+        for slot in self._plan.slots:
             if slot.room == "state":
-                self._rooms["state"][slot.offset : slot.offset + slot.size] = slot.initial
+                room[..., slot.offset : slot.offset + slot.size] = slot.initial
 
-    def array(self, view: View) -> Floats:
+    def snapshot(self) -> bytes:
+        """All that survives between pulses, for `restore` into a state of the same plan and as many streams."""
+        numbers = self._rooms["state"].astype("<f4").tobytes()
+        return _SNAPSHOT.pack(*self._seal(numbers)) + numbers
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on where `snapshot` was taken; `InputError` if it is damaged or of something else."""
+        start, numbers = snapshot[: _SNAPSHOT.size], snapshot[_SNAPSHOT.size :]
+        room = self._rooms["state"]
+        if len(start) < _SNAPSHOT.size or len(numbers) != room.size * _BYTES:
+            raise InputError(f"restore: the snapshot has {len(snapshot)} bytes; this state is of another size")
+        for found, wanted, what in zip(_SNAPSHOT.unpack(start), self._seal(numbers), _CLAIMS, strict=True):
+            if found != wanted:
+                raise InputError(f"restore: the snapshot {what}")
+        room[:] = np.frombuffer(numbers, "<f4").reshape(room.shape)
+
+    def _seal(self, numbers: bytes) -> tuple[bytes, int, int, bytes]:
+        return _MAGIC, len(self._rooms["state"]), zlib.crc32(numbers), fingerprint(self._plan)
+
+    def array(self, view: View, stream: int = 0) -> Floats:
         """The memory behind a view; the plan has checked that it lies within its slot."""
-        slot = self._slots[view.slot]
-        start = self._rooms[slot.room][slot.offset + view.offset :]
-        strides = tuple(stride * _BYTES for stride in view.strides)
-        return np.lib.stride_tricks.as_strided(start, view.shape, strides)
+        array: Floats = self._all(view)[stream % len(self._room(view))]
+        return array
 
-    def _bound(self, step: Step) -> partial[None]:
-        arrays = [self.array(view) if view else None for view in (*step.writes, *step.reads)]
-        return partial(KERNELS[step.kernel], *arrays, **step.parameters)
+    def _room(self, view: View) -> Floats:
+        return self._rooms[self._plan.slots[view.slot].room]
+
+    def _all(self, view: View) -> Floats:
+        """The memory behind a view in all streams, along a first axis; weights are there once."""
+        room = self._room(view)
+        start = room[:, self._plan.slots[view.slot].offset + view.offset :]
+        strides = tuple(stride * _BYTES for stride in (room.shape[1], *view.strides))
+        return np.lib.stride_tricks.as_strided(start, (len(room), *view.shape), strides)
+
+    def _outside(self, view: View) -> Floats:
+        """What the caller sees of a view."""
+        return self.array(view) if self._streams is None else self._all(view)
+
+    def _aligned(self, step: Step) -> bool:
+        """Whether one more axis in front is the same one for all arrays; a convolution has laid out its own so."""
+        views = [view for view in (*step.writes, *step.reads) if view and len(self._room(view)) > 1]
+        return step.kernel == "Conv" or len({len(view.shape) for view in views}) == 1
+
+    def _bound(self, step: Step) -> Iterator[partial[None]]:
+        """The calls of a step: one for all streams, if no axis of the kernel is counted from the front."""
+        views, kernel = (*step.writes, *step.reads), KERNELS[step.kernel]
+        rows = self._streams or 1
+        if rows > 1 and step.kernel in COUNTED_FROM_THE_END and self._aligned(step):
+            yield partial(kernel, *(self._all(view) if view else None for view in views), **step.parameters)
+            return
+        for stream in range(rows):
+            yield partial(kernel, *(self.array(view, stream) if view else None for view in views), **step.parameters)
 
 
 def _frozen(array: Floats) -> Floats:

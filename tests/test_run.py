@@ -38,7 +38,6 @@ class Poisoned(pulse.State):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
-        self._plan = plan
         self._lives = lives(plan.steps, plan.inputs.values(), plan.outputs.values())
         self._calls = tuple(partial(self.poisoned, index, call) for index, call in enumerate(self._calls))
 
@@ -50,12 +49,12 @@ class Poisoned(pulse.State):
     def poison(self, index: int) -> None:
         """NaN in all of the arena but the slots that live at step `index` and hold something."""
         arena = self._rooms["arena"]
-        kept = np.zeros(arena.shape, bool)
+        kept = np.zeros(arena.shape[1], bool)
         for slot, (first, last) in self._lives.items():
             place = self._plan.slots[slot]
             if place.room == "arena" and first < index <= last:
                 kept[place.offset : place.offset + place.size] = True
-        arena[~kept] = np.nan
+        arena[:, ~kept] = np.nan
 
     def poison_rings(self) -> None:
         """NaN in the items that every delay drops when it moves on."""

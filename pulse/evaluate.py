@@ -89,6 +89,8 @@ def _gather(node: Node, values: list[Array]) -> list[Array]:
 
 
 def _constant_of_shape(node: Node, values: list[Array]) -> list[Array]:
+    if values[0].dtype == object:
+        raise DimError("a value along time is none of numbers alone")
     sizes = tuple(int(size) for size in values[0])
     if math.prod(sizes) > MAX_ELEMENTS or min(sizes, default=0) < 0:
         raise GraphError(f"{node} makes a constant of more than {MAX_ELEMENTS} elements")
@@ -141,6 +143,8 @@ def _range(node: Node, values: list[Array]) -> list[Array]:
 
 
 def _expand(node: Node, values: list[Array]) -> list[Array]:
+    if values[1].dtype == object:
+        raise DimError("a value along time is none of numbers alone")
     return [_repeated(node, values[0], np.broadcast_shapes(values[0].shape, tuple(int(size) for size in values[1])))]
 
 

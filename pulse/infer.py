@@ -162,6 +162,7 @@ RULES: Mapping[str, Rule] = {
     "Cast": _cast,
     "Clip": _constant_rest,
     "Concat": moves.concat,
+    "ConstantOfShape": moves.constant_of_shape,
     "Conv": layers.conv,
     "CumSum": memory.cum_sum,
     "Dropout": _dropout,

@@ -197,9 +197,13 @@ def gather(node: Node, given: Given) -> list[Fact]:
 
 def expand(node: Node, given: Given) -> list[Fact]:
     x = need(node, given, 0)
-    if x.stream is None:
-        raise NotStreamable(f"{node} spreads a constant along time; let broadcasting do that")
     return [fact(broadcast(node, given, (x.shape, tuple(numbers(node, given, 1) or ()))), x.dtype)]
+
+
+def constant_of_shape(node: Node, given: Given) -> list[Fact]:
+    value = node.attributes.get("value", np.zeros(1, np.float32))
+    assert isinstance(value, np.ndarray)
+    return [fact(tuple(numbers(node, given, 0) or ()), value.dtype.name)]
 
 
 def tile(node: Node, given: Given) -> list[Fact]:

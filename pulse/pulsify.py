@@ -26,6 +26,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from pulse import memory, sliding
 from pulse.argument import axis_of
 from pulse.dim import Length, product
@@ -37,6 +39,8 @@ from pulse.layers import reduced
 from pulse.moves import cuts, pads
 from pulse.pulsifier import Pulsifier
 from pulse.window import Window
+
+SPREADING = ("ConstantOfShape", "Expand")  # may put a constant along time
 
 Rule = Callable[[Pulsifier, Node], None]
 
@@ -52,7 +56,7 @@ def pulsify(graph: Graph, pulse: int) -> Graph:
     for node in graph.nodes:
         if node.op not in RULES:
             raise pulsifier.refuse(node, "has no streaming rule")
-        if not any(graph.facts[name].stream for name in node.inputs if name):
+        if node.op not in SPREADING and not any(graph.facts[name].stream for name in node.inputs if name):
             raise pulsifier.refuse(node, "depends on constants only, and is not computed beforehand")
         RULES[node.op](pulsifier, node)
     return pulsifier.result().check("pulsify")
@@ -100,7 +104,17 @@ def _gather(p: Pulsifier, node: Node) -> None:
 
 
 def _expand(p: Pulsifier, node: Node) -> None:
-    p.emit(replace(node, inputs=node.inputs[:1]), p.delay_before(node))
+    name = node.inputs[0]
+    delay = p.delay_before(node) if p.batch.facts[name].stream else p.least_delay(node.outputs[0])
+    p.emit(replace(node, inputs=(name,)), delay)
+
+
+def _constant_of_shape(p: Pulsifier, node: Node) -> None:
+    """The same number at all times needs no memory, and no more than one place."""
+    value = node.attributes.get("value", np.zeros(1, np.float32))
+    assert isinstance(value, np.ndarray)
+    one = p.constant(f"{node.name}.value", value.reshape(-1))
+    p.emit(Node("Expand", node.name, (one,), node.outputs), p.least_delay(node.outputs[0]))
 
 
 def _reshape(p: Pulsifier, node: Node) -> None:
@@ -190,6 +204,7 @@ RULES: Mapping[str, Rule] = {
     "Cast": _follow,
     "Clip": _clip,
     "Concat": _off_axis,
+    "ConstantOfShape": _constant_of_shape,
     "Conv": sliding.conv,
     **dict.fromkeys(memory.PARTS, _recur),
     "CumSum": _sum_up,

@@ -27,8 +27,8 @@ def receptive_field(graph: Graph) -> int:
         reach = _reach(node, stream.axis - 2 if stream else -1) * item
         span = min(span[0] for span in spans) - back, max(span[1] for span in spans) - back + reach
         seen.update(dict.fromkeys(node.outputs, span))
-    spans = [seen[value] for value in graph.outputs.values()]
-    return max(math.ceil(last - first) + 1 for first, last in spans)
+    spans = [seen[value] for value in graph.outputs.values() if value in seen]
+    return max((math.ceil(last - first) + 1 for first, last in spans), default=1)
 
 
 def _reach(node: Node, axis: int) -> int:

@@ -92,7 +92,6 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("einsum over time", NotStreamable, "sums over time"),
     ("einsum with dots", NotStreamable, "only letters are supported"),
     ("tile time", NotStreamable, "repeats time, which has no end"),
-    ("expand", NotStreamable, "spreads a constant along time"),
     ("arg of time", NotStreamable, "reduces over time"),
     ("half", NotStreamable, "turns the stream into a type that is not supported; keep it in float32"),
     ("bad reshape", NotStreamable, "makes a length that cannot be written down"),
@@ -161,8 +160,6 @@ def refused(what: str, b: Builder) -> str:
             return b.add("Einsum", "x", equation="...t->t")
         case "tile time":
             return b.add("Tile", "x", ints(1, 1, 2))
-        case "expand":
-            return b.add("Expand", b.floats(1, 4, 1), b.add("Shape", "x"))
         case "arg of time":
             return b.add("ArgMax", "x", axis=2)
         case "half":

@@ -29,9 +29,9 @@ def kernels(plan: Plan) -> list[str]:
 
 # --- the tables ---------------------------------------------------------------------------------------------------
 
-ON_CONSTANTS = {"ConstantOfShape", "Range", "Shape"}  # these are computed by the compiler or refused
+ON_CONSTANTS = {"Range", "Shape"}  # these are computed by the compiler or refused
 STREAMED = set(load.OPS) - {"Constant"} - ON_CONSTANTS
-VIEWED = {"Flatten", "Squeeze", "Unsqueeze"}  # these become a Reshape
+VIEWED = {"ConstantOfShape", "Flatten", "Squeeze", "Unsqueeze"}  # these become an Expand, or a Reshape
 ONLY_PULSED = {"Delay", "Fill", "Front", "Gate"}
 
 

@@ -156,6 +156,15 @@ def test_all_of_an_image_but_time_is_pooled() -> None:
     graphs.assert_streams(b, y, (4, 3, "S"), 0)
 
 
+def test_a_constant_may_be_as_long_as_time() -> None:
+    b = Builder()
+    late = b.add("Conv", "x", b.floats(3, 3, 3))
+    zeros = b.add("ConstantOfShape", b.add("Shape", late), value=onnx.helper.make_tensor("", 1, [1], [0.5]))
+    many = b.add("Expand", b.floats(1, 3, 1), b.add("Shape", late))
+    y = b.add("Concat", b.add("Add", zeros, late), many, axis=1)
+    graphs.assert_streams(b, b.add("Conv", y, b.floats(2, 6, 2), pads=[1, 0]), (1, 3, "S"), 2)
+
+
 def assert_equal(found: list[Any], wanted: list[Any]) -> None:
     for have, want in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(have, want)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pulse.declutter import declutter
 from pulse.errors import PlanError, PulseError
-from pulse.graph import shown
+from pulse.explain import draw, explained
+from pulse.graph import Graph, shown
 from pulse.infer import infer
 from pulse.load import load
 from pulse.lower import lower
 from pulse.plan import Plan
+from pulse.profile import macs, profiled
 from pulse.pulsify import pulsify
 from pulse.step import Step, View, room_size
 
@@ -26,21 +27,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compile as the command line says; the exit status is 0 or, after one line that says why, 1."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if not (options.output or options.show or options.summary):
-        parser.error("nothing to do: say -o, --show or --summary")
+    if not any((options.output, options.show, options.summary, options.explain, options.profile, options.svg)):
+        parser.error("nothing to do: say -o, --show, --summary, --explain, --profile or --svg")
     try:
         if options.show:
             print(show(options.model, options.pulse, options.show))
-        if options.summary or options.output:
-            plan = _planned(options.model, options.pulse)
-            if options.output:
-                _save(plan, options.output)
-            if options.summary:
-                print(summary(plan))
+        if options.explain:
+            print(explained(_pulsed(options.model, options.pulse)))
+        if options.svg:
+            draw(_pulsed(options.model, options.pulse), options.svg)
+        if options.summary or options.output or options.profile:
+            _plan_as_told(options)
     except PulseError as error:
         print(f"wakepulse-compile: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _plan_as_told(options: argparse.Namespace) -> None:
+    plan = _planned(options.model, options.pulse)
+    if options.output:
+        _save(plan, options.output)
+    if options.summary:
+        print(summary(plan))
+    if options.profile:
+        print(profiled(plan))
 
 
 def _save(plan: Plan, path: Path) -> None:
@@ -52,18 +63,25 @@ def _save(plan: Plan, path: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("wakepulse-compile", description="Turn a trained ONNX network into a plan.")
-    parser.add_argument("model", type=Path, help="the .onnx file, or a .plan file for --summary")
+    parser.add_argument("model", type=Path, help="the .onnx file, or a .plan file for --summary and --profile")
     parser.add_argument("-o", "--output", type=Path, help="the .plan file to write")
     parser.add_argument("--pulse", type=int, default=8, help="items of the dynamic axis per run (default: 8)")
     parser.add_argument("--show", choices=STAGES, help="print the graph after this stage")
     parser.add_argument("--summary", action="store_true", help="print what the plan needs")
+    parser.add_argument("--explain", action="store_true", help="print shape, delay and receptive field of every node")
+    parser.add_argument("--profile", action="store_true", help="print what every step costs, and every kind of kernel")
+    parser.add_argument("--svg", type=Path, help="the picture of the graph to write, by graphviz")
     return parser
 
 
 def _planned(path: Path, pulse: int) -> Plan:
     if path.suffix == ".plan":
         return Plan.load(path)
-    return lower(pulsify(declutter(infer(load(path))), pulse))
+    return lower(_pulsed(path, pulse))
+
+
+def _pulsed(path: Path, pulse: int) -> Graph:
+    return pulsify(declutter(infer(load(path))), pulse)
 
 
 def show(path: Path, pulse: int, stage: str) -> str:
@@ -110,23 +128,11 @@ def summary(plan: Plan) -> str:
         "receptive field": f"{plan.receptive_field} items",
         "steps": str(len(plan.steps)),
         "parameters": str(weights),
-        "MACs per item": str(sum(_macs(step) for step in plan.steps) // plan.pulse),
+        "MACs per item": str(sum(macs(step) for step in plan.steps) // plan.pulse),
         "state": f"{room_size(plan.slots, 'state') * _BYTES} bytes",
         "arena": f"{room_size(plan.slots, 'arena') * _BYTES} bytes",
     }
     return "\n".join(f"{name:16} {value}" for name, value in rows.items())
-
-
-def _macs(step: Step) -> int:
-    """Multiplications with weights in one run of a step: every output number of a product sums over one matrix row."""
-    if step.kernel == "Conv":
-        product, weight = step.writes[1], step.reads[2]
-    elif step.kernel == "MatMul":
-        product, weight = step.writes[0], step.reads[1]
-    else:
-        return 0
-    assert product is not None and weight is not None
-    return math.prod(product.shape) * (weight.shape[-1] if step.kernel == "Conv" else weight.shape[-2])
 
 
 if __name__ == "__main__":

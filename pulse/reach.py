@@ -1,4 +1,4 @@
-"""How far an output sees: the receptive field, from the windows and delays of the pulsed graph.
+"""How far values see: the receptive field, from the windows and delays of the pulsed graph.
 
 What a recurrent layer or a running sum remembers has no end, and is not counted.
 """
@@ -6,15 +6,22 @@ What a recurrent layer or a running sum remembers has no end, and is not counted
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 
 from pulse.graph import Graph, Node
 
 
 def receptive_field(graph: Graph) -> int:
-    """Input items that reach one item of the output that sees most.
+    """Input items that reach one item of the output that sees most."""
+    seen = fields(graph)
+    return max((seen[value] for value in graph.outputs.values() if value in seen), default=1)
 
-    Walks the pulsed graph with the first and last input item, relative to its own place, that every value sees.
+
+def fields(graph: Graph) -> Mapping[str, int]:
+    """Input items that reach one item of every value that depends on an input.
+
+    Walks with the first and last input item, relative to its own place, that every value sees.
     """
     seen: dict[str, tuple[Fraction, Fraction]] = dict.fromkeys(graph.inputs, (Fraction(0), Fraction(0)))
     for node in graph.nodes:
@@ -27,8 +34,7 @@ def receptive_field(graph: Graph) -> int:
         reach = _reach(node, stream.axis - 2 if stream else -1) * item
         span = min(span[0] for span in spans) - back, max(span[1] for span in spans) - back + reach
         seen.update(dict.fromkeys(node.outputs, span))
-    spans = [seen[value] for value in graph.outputs.values() if value in seen]
-    return max((math.ceil(last - first) + 1 for first, last in spans), default=1)
+    return {name: math.ceil(last - first) + 1 for name, (first, last) in seen.items()}
 
 
 def _reach(node: Node, axis: int) -> int:

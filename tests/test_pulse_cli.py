@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pulse.cli import STAGES, main
+from pulse.declutter import declutter
+from pulse.explain import dot
+from pulse.infer import infer
+from pulse.load import load
 from pulse.plan import Plan
+from pulse.pulsify import pulsify
 from tests.graphs import Builder
 
 
@@ -48,6 +54,44 @@ def test_the_summary_counts(model: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert rows["MACs"] == "36"
     assert rows["delay"] == "2 items"
     assert rows["state"] == "120 bytes"
+
+
+def test_every_node_is_explained(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(model), "--explain"]) == 0
+    rows = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    cells = [[cell.strip() for cell in row if cell] for row in rows]
+    assert cells[0] == ["node", "op", "shape", "time", "rate", "delay", "field"]
+    assert cells[1] == ["x", "input", "(1, 3, 8)", "axis 2", "1", "0", "1"]
+    assert cells[-1] == ["Relu2", "Relu", "(1, 4, 8)", "axis 2", "1", "2", "3"]
+
+
+def test_a_profile_has_every_step_and_every_kernel(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(model), "--profile"]) == 0
+    steps, kernels = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
+    assert [line.split()[1] for line in steps] == ["kernel", "Delay", "Conv"]
+    assert {line.split()[0] for line in kernels} == {"kernel", "Delay", "Conv", "all"}
+    assert kernels[-1].split()[-2] == str(8 * 4 * 9)
+
+
+def test_a_picture_needs_graphviz(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main([str(model), "--svg", str(tmp_path / "model.svg")]) == 1
+    assert "needs the program `dot`, which is not installed; it is part of graphviz" in capsys.readouterr().err
+
+
+def test_a_picture_has_delays_on_its_arrows(model: Path) -> None:
+    text = dot(pulsify(declutter(infer(load(model))), 8))
+    assert '"Conv0" -> "y2 >" [label="(1, 4, 8) Δ2"]' not in text
+    assert '"> x" -> "x.late0+2" [label="(1, 3, 8) Δ0"]' in text
+    assert '"Relu2" -> "y2 >" [label="(1, 4, 8) Δ2"]' in text
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
+def test_a_picture_is_drawn(model: Path, tmp_path: Path) -> None:
+    assert main([str(model), "--svg", str(tmp_path / "model.svg")]) == 0
+    assert "</svg>" in (tmp_path / "model.svg").read_text("utf-8")
 
 
 def test_nothing_to_do_is_said(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,87 @@
+"""The pulsed graph for people: a line for each node, or a picture with the delays on its arrows."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pulse.errors import PulseError
+from pulse.graph import Graph, Node, shown
+from pulse.reach import fields
+
+_HEAD = ("node", "op", "shape", "time", "rate", "delay", "field")
+_COLOURS = {"Delay": "lightblue", "Fill": "lightblue", "Skip": "lightblue", "Front": "lightblue"}
+_PATIENCE_S = 60.0  # for a picture
+
+
+def explained(graph: Graph) -> str:
+    """A table of what is known of every value: its shape, its stream axis, its delay, and how far it sees."""
+    seen = fields(graph)
+    rows = [_row(graph, name, "input", name, seen.get(name)) for name in graph.inputs]
+    for node in graph.nodes:
+        rows += [_row(graph, node.name, node.op, name, seen.get(name)) for name in node.outputs]
+    return table([_HEAD, *rows])
+
+
+def _row(graph: Graph, node: str, op: str, name: str, field: int | None) -> tuple[str, ...]:
+    item = graph.facts[name]
+    if item.stream is None:
+        return node, op, shown(item.shape), "-", "-", "-", "-"
+    where = (f"axis {item.stream.axis}", str(item.stream.length.rate), str(item.stream.delay))
+    return node, op, shown(item.shape), *where, "-" if field is None else str(field)
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows under each other, columns as wide as they must be."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def dot(graph: Graph) -> str:
+    """The graph in the language of graphviz."""
+    producers = graph.producers()
+    lines = ["digraph plan {", "node [shape=box, style=filled, fillcolor=white, fontname=sans]", "edge [fontname=sans]"]
+    lines += [f"{_quoted(f'> {name}')} [shape=oval]" for name in graph.inputs]
+    lines += [f"{_quoted(f'{name} >')} [shape=oval]" for name in graph.outputs]
+    lines += [_box(node) for node in graph.nodes]
+    for node in graph.nodes:
+        lines += _arrows(graph, [(producers, name) for name in node.inputs if name not in graph.constants], node.name)
+    for name, value in graph.outputs.items():
+        lines += _arrows(graph, [(producers, value)], f"{name} >")
+    return "\n".join([*lines, "}"])
+
+
+def _box(node: Node) -> str:
+    told = [f"{key}={value}" for key, value in node.attributes.items() if isinstance(value, int | str | tuple)]
+    label = "\n".join([node.op, *told])
+    return f"{_quoted(node.name)} [label={_quoted(label)}, fillcolor={_COLOURS.get(node.op, 'white')}]"
+
+
+def _arrows(graph: Graph, reads: Iterable[tuple[dict[str, Node], str]], to: str) -> list[str]:
+    lines = []
+    for producers, name in reads:
+        if name:
+            origin = producers[name].name if name in producers else f"> {name}"
+            label = f"{shown(graph.facts[name].shape)} Δ{graph.delay_of(name)}"
+            lines.append(f"{_quoted(origin)} -> {_quoted(to)} [label={_quoted(label)}]")
+    return lines
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def draw(graph: Graph, path: Path) -> None:
+    """Write the graph as an SVG picture, by the program `dot` of graphviz."""
+    program = shutil.which("dot")
+    if program is None:
+        raise PulseError("a picture needs the program `dot`, which is not installed; it is part of graphviz")
+    made = subprocess.run(
+        [program, "-Tsvg", "-o", str(path)], input=dot(graph), text=True, capture_output=True, timeout=_PATIENCE_S
+    )
+    if made.returncode:
+        raise PulseError(f"`dot` could not write {path}: {made.stderr.strip().splitlines()[-1:] or made.returncode}")

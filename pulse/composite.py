@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from pulse.argument import axis_of
+from pulse.evaluate import DTYPES
 from pulse.graph import Attribute
 from pulse.layers import normalised_axes
 from pulse.rewrite import Patch, Site, Written
@@ -15,7 +16,8 @@ from pulse.rewrite import Patch, Site, Written
 Composite = Callable[[Site, Written], Patch]
 
 _SELU = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
-_FLOAT, _INT = 1, 7  # by the codes of ONNX
+_CODES = {name: code for code, name in DTYPES.items()}
+_FLOAT, _INT = _CODES["float32"], _CODES["int64"]
 
 
 def written_out(site: Site) -> Patch | None:
@@ -132,6 +134,11 @@ def _arg_extreme(op: str) -> Composite:
     return rule
 
 
+def _cast_like(site: Site, y: Written) -> Patch:
+    """cast(x) to the type of the other input"""
+    return y.patch("Cast", y.x, to=_CODES[site.graph.facts[site.node.inputs[1]].dtype])
+
+
 def _layer_normalisation(site: Site, y: Written) -> Patch:
     """(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * scale + bias"""
     axes = y.constant(np.array(normalised_axes(site.node, site.given)))
@@ -183,16 +190,21 @@ def _tile(site: Site, y: Written) -> Patch:
 
 
 def _space_to_depth(site: Site, y: Written) -> Patch:
-    """conv(x) with a stride of a block: filter (row, column, channel) takes that number out of its block"""
+    """conv(x) with a stride of a block: each filter takes one number out of its block"""
     block, channels = site.node.integer("blocksize", 1), site.graph.facts[y.x].shape[1]
     assert isinstance(channels, int)
-    w = np.eye(block * block * channels, dtype=np.float32).reshape(-1, block, block, channels)
-    return y.patch("Conv", y.x, y.constant(w.transpose(0, 3, 1, 2)), strides=(block, block))
+    one = np.eye(block * block * channels, dtype=np.float32)
+    if site.node.text("mode", "DCR") == "DCR":
+        w = one.reshape(-1, block, block, channels).transpose(0, 3, 1, 2)
+    else:
+        w = one.reshape(-1, channels, block, block)
+    return y.patch("Conv", y.x, y.constant(np.ascontiguousarray(w)), strides=(block, block))
 
 
 COMPOSITES: Mapping[str, Composite] = {
     "ArgMax": _arg_extreme("ReduceMax"),
     "ArgMin": _arg_extreme("ReduceMin"),
+    "CastLike": _cast_like,
     "Celu": _celu,
     "Gelu": _gelu,
     "GlobalAveragePool": _global_pool("ReduceMean"),

@@ -24,6 +24,8 @@ def evaluate(node: Node, given: list[Fact | None]) -> list[Array] | None:
     """The known outputs of `node`, or `None`."""
     if node.op == "Shape" and given[0] is not None:
         return [_shape(node, given[0])]
+    if node.op == "Size" and given[0] is not None and given[0].stream is None:
+        return [np.asarray(math.prod(given[0].sizes))]
     if node.op not in EVALUATIONS:
         return None
     values = [fact.value if fact is not None else None for fact in given]
@@ -124,6 +126,11 @@ def _reshape(node: Node, values: list[Array]) -> list[Array]:
     return [values[0].reshape(kept)]
 
 
+def _flatten(node: Node, values: list[Array]) -> list[Array]:
+    rows = math.prod(values[0].shape[: node.integer("axis", 1)])
+    return [values[0].reshape(rows, -1)]
+
+
 def _transpose(node: Node, values: list[Array]) -> list[Array]:
     axes = node.integers("perm", tuple(reversed(range(values[0].ndim))))
     return [np.ascontiguousarray(np.transpose(values[0], axes))]
@@ -189,6 +196,7 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "Div": elementwise(_divide),
     "Exp": elementwise(np.exp),
     "Expand": _expand,
+    "Flatten": _flatten,
     "Floor": elementwise(np.floor),
     "Gather": _gather,
     "Identity": lambda node, values: values,

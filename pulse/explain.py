@@ -80,8 +80,8 @@ def draw(graph: Graph, path: Path) -> None:
     program = shutil.which("dot")
     if program is None:
         raise PulseError("a picture needs the program `dot`, which is not installed; it is part of graphviz")
-    made = subprocess.run(
-        [program, "-Tsvg", "-o", str(path)], input=dot(graph), text=True, capture_output=True, timeout=_PATIENCE_S
-    )
+    command = [program, "-Tsvg", "-o", str(path)]
+    made = subprocess.run(command, input=dot(graph).encode(), capture_output=True, timeout=_PATIENCE_S)
     if made.returncode:
-        raise PulseError(f"`dot` could not write {path}: {made.stderr.strip().splitlines()[-1:] or made.returncode}")
+        why = made.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise PulseError(f"`dot` could not write {path}: {' '.join(why)}")

@@ -102,6 +102,10 @@ def _cast(node: Node, given: Given) -> list[Fact]:
     return [fact(need(node, given, 0).shape, to)]
 
 
+def _cast_like(node: Node, given: Given) -> list[Fact]:
+    return [fact(need(node, given, 0).shape, need(node, given, 1).dtype)]
+
+
 def _dropout(node: Node, given: Given) -> list[Fact]:
     training = given[2] if len(given) > 2 else None
     if training is not None and (training.value is None or np.any(training.value)):
@@ -160,6 +164,7 @@ RULES: Mapping[str, Rule] = {
     "AveragePool": layers.pool,
     "BatchNormalization": layers.normalise,
     "Cast": _cast,
+    "CastLike": _cast_like,
     "Clip": _constant_rest,
     "Concat": moves.concat,
     "ConstantOfShape": moves.constant_of_shape,

@@ -55,6 +55,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "AveragePool": (*_WINDOW, "ceil_mode", "count_include_pad"),
     "BatchNormalization": ("epsilon", "momentum", "spatial", "training_mode"),
     "Cast": ("to", "saturate"),
+    "CastLike": ("saturate",),
     "Ceil": (),
     "Celu": ("alpha",),
     "Clip": ("min", "max"),
@@ -137,7 +138,8 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "Softmax": ("axis",),
     "Softplus": (),
     "Softsign": (),
-    "SpaceToDepth": ("blocksize",),
+    "Size": (),
+    "SpaceToDepth": ("blocksize", "mode"),
     "Split": ("axis", "num_outputs", "split"),
     "Sqrt": (),
     "Squeeze": ("axes",),
@@ -281,7 +283,12 @@ def _check_form(item: onnx.NodeProto, opset: int, said: str) -> None:
     given = {attribute.name for attribute in item.attribute}
     inputs, outputs = len(item.input), len(item.output)
     fits = schema.min_input <= inputs <= schema.max_input and schema.min_output <= outputs <= schema.max_output
-    if not fits or not required <= given or not item.output[0] or (schema.min_input and not item.input[0]):
+    if outputs and not item.output[0]:
+        raise LoadError(
+            f"{said} leaves its first output out, as a layer does that hands out its last state; "
+            "that state never comes, so use all of its states instead"
+        )
+    if not fits or not required <= given or (schema.min_input and not item.input[0]):
         raise LoadError(f"{said} has other inputs, outputs or attributes than its op must have")
 
 

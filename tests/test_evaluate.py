@@ -39,6 +39,8 @@ def made(b: Builder, op: str) -> str:
             return b.add("Where", chosen, x, b.constant(7, np.float32))
         case "Expand":
             return b.add("Expand", x, ints(b, 2, 1, 3))
+        case "Flatten":
+            return b.add("Flatten", b.add("Unsqueeze", x, ints(b, 0)), axis=-1)
         case "Mod":
             return b.add("Mod", x, b.constant(0.4, np.float32), fmod=1)
         case "Range":
@@ -65,7 +67,7 @@ def made(b: Builder, op: str) -> str:
 
 
 OTHERS = ("Cast", "Concat", "ConstantOfShape", "Gather", "Reshape", "Slice", "Squeeze", "Division of integers")
-OTHERS += ("Not", "Where", "Expand", "Mod", "Range", "Tile", *COMPARING, *LOGICAL)
+OTHERS += ("Not", "Where", "Expand", "Flatten", "Mod", "Range", "Tile", *COMPARING, *LOGICAL)
 
 
 @pytest.mark.parametrize("op", (*UNARY, *BINARY, *OTHERS))

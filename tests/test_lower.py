@@ -29,7 +29,7 @@ def kernels(plan: Plan) -> list[str]:
 
 # --- the tables ---------------------------------------------------------------------------------------------------
 
-ON_CONSTANTS = {"Range", "Shape"}  # these are computed by the compiler or refused
+ON_CONSTANTS = {"Range", "Shape", "Size"}  # these are computed by the compiler or refused
 STREAMED = set(load.OPS) - {"Constant"} - ON_CONSTANTS
 VIEWED = {"ConstantOfShape", "Flatten", "Squeeze", "Unsqueeze"}  # these become an Expand, or a Reshape
 ONLY_PULSED = {"Delay", "Fill", "Front", "Gate"}
@@ -57,8 +57,8 @@ def test_every_activation_that_is_fused_has_a_kernel() -> None:
 
 
 def test_what_is_evaluated_is_an_op() -> None:
-    assert set(evaluate.EVALUATIONS) | {"Shape"} <= set(load.OPS)
-    assert set(evaluate.EVALUATIONS) | {"Shape"} >= ON_CONSTANTS
+    assert set(evaluate.EVALUATIONS) | {"Shape", "Size"} <= set(load.OPS)
+    assert set(evaluate.EVALUATIONS) | {"Shape", "Size"} >= ON_CONSTANTS
 
 
 # --- steps --------------------------------------------------------------------------------------------------------

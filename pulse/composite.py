@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from pulse.argument import axis_of
+from pulse.dim import Length
 from pulse.evaluate import DTYPES
-from pulse.graph import Attribute
+from pulse.graph import Array, Attribute
 from pulse.layers import normalised_axes
 from pulse.rewrite import Patch, Site, Written
 
@@ -191,14 +192,24 @@ def _tile(site: Site, y: Written) -> Patch:
 
 def _space_to_depth(site: Site, y: Written) -> Patch:
     """conv(x) with a stride of a block: each filter takes one number out of its block"""
+    block, channels = site.node.integer("blocksize", 1), site.graph.facts[site.node.outputs[0]].shape[1]
+    return y.patch("Conv", y.x, y.constant(_blocks(site, channels)), strides=(block, block))
+
+
+def _depth_to_space(site: Site, y: Written) -> Patch:
+    """conv_transpose(x) with a stride of a block: each channel goes to one place of its block"""
     block, channels = site.node.integer("blocksize", 1), site.graph.facts[y.x].shape[1]
+    return y.patch("ConvTranspose", y.x, y.constant(_blocks(site, channels)), strides=(block, block))
+
+
+def _blocks(site: Site, channels: Length) -> Array:
+    """Which place (channel, row, column) of a block belongs to each of the many channels: one 1 for each."""
+    block = site.node.integer("blocksize", 1)
     assert isinstance(channels, int)
-    one = np.eye(block * block * channels, dtype=np.float32)
-    if site.node.text("mode", "DCR") == "DCR":
-        w = one.reshape(-1, block, block, channels).transpose(0, 3, 1, 2)
-    else:
-        w = one.reshape(-1, channels, block, block)
-    return y.patch("Conv", y.x, y.constant(np.ascontiguousarray(w)), strides=(block, block))
+    one = np.eye(channels, dtype=np.float32)
+    if site.node.text("mode", "DCR") == "CRD":
+        return one.reshape(channels, -1, block, block)
+    return np.ascontiguousarray(one.reshape(channels, block, block, -1).transpose(0, 3, 1, 2))
 
 
 COMPOSITES: Mapping[str, Composite] = {
@@ -206,6 +217,7 @@ COMPOSITES: Mapping[str, Composite] = {
     "ArgMin": _arg_extreme("ReduceMin"),
     "CastLike": _cast_like,
     "Celu": _celu,
+    "DepthToSpace": _depth_to_space,
     "Gelu": _gelu,
     "GlobalAveragePool": _global_pool("ReduceMean"),
     "GlobalMaxPool": _global_pool("ReduceMax"),

@@ -59,7 +59,7 @@ def _does_nothing(site: Site) -> bool:
             return True
         case "Cast":
             return x.dtype == y.dtype
-        case "Expand" | "Pad" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
+        case "Expand" | "Resize" | "Pad" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
             return before == after
         case "Slice":
             return before == after and all(step == 1 for _, _, step in cuts(node, site.given).values())

@@ -1,7 +1,8 @@
-"""A length that may contain the stream symbol `S`: `(slope*S + offset) // divisor`.
+"""A length that may contain the stream symbol `S`: `times * ((slope*S + offset) // divisor) + rest`.
 
-One form is enough, because floor divisions nest: `((x // m) + n) // k == (x + n*m) // (m*k)`. What would leave the
-form (a product of two streams, the double of a halved one) raises `DimError`, and nobody has to guess.
+One form is enough, because floor divisions nest: `((x // m) + n) // k == (x + n*m) // (m*k)`, and what was multiplied
+is divided by its factor again. What would leave the form (a product of two streams, the sum of a half and a third)
+raises `DimError`, and nobody has to guess.
 A length without `S` is a plain `int`, so that shapes of constants stay tuples of numbers.
 """
 
@@ -14,61 +15,70 @@ from typing import TypeAlias
 
 
 class DimError(ArithmeticError):
-    """The result cannot be written as `(slope*S + offset) // divisor`."""
+    """The result cannot be written as `times * ((slope*S + offset) // divisor) + rest`."""
 
 
 @dataclass(frozen=True)
 class Dim:
-    """`(slope*S + offset) // divisor`, reduced, with `slope != 0` and `divisor > 0`; made by `affine`."""
+    """`times * ((slope*S + offset) // divisor) + rest`, reduced, with no factor 0 and `divisor > 0`; made by `affine`.
+
+    `times` and `rest` are only there where they cannot go into the rest.
+    """
 
     slope: int
     offset: int
     divisor: int
+    times: int = 1
+    rest: int = 0
 
     @property
     def rate(self) -> Fraction:
         """Items per item of the stream `S`: 1/2 after a stride of 2."""
-        return Fraction(self.slope, self.divisor)
+        return Fraction(self.times * self.slope, self.divisor)
 
     def at(self, stream: int) -> int:
         """The length when the stream is `stream` items long."""
-        return (self.slope * stream + self.offset) // self.divisor
+        return self.times * ((self.slope * stream + self.offset) // self.divisor) + self.rest
 
     def __add__(self, other: Length) -> Length:
         if isinstance(other, int):
-            return affine(self.slope, self.offset + other * self.divisor, self.divisor)
+            return affine(self.slope, self.offset, self.divisor, self.times, self.rest + other)
         if self.divisor == other.divisor == 1:
             return affine(self.slope + other.slope, self.offset + other.offset)
-        raise DimError(f"({self}) + ({other}) has no simple form")
+        first, second = self._whole, other._whole
+        if first[0] != second[0]:
+            raise DimError(f"({self}) + ({other}) has no simple form")
+        return affine(*first[0], first[1] + second[1], first[2] + second[2])
+
+    @property
+    def _whole(self) -> tuple[tuple[int, int, int], int, int]:
+        """Slope, offset and divisor, with all that is whole in the offset in the rest; `times`; that rest."""
+        whole, offset = divmod(self.offset, self.divisor)
+        return (self.slope, offset, self.divisor), self.times, self.rest + self.times * whole
 
     def __sub__(self, other: Length) -> Length:
-        if isinstance(other, int):
-            return self + -other
-        if self.divisor == other.divisor == 1:
-            return affine(self.slope - other.slope, self.offset - other.offset)
-        apart = self.offset - other.offset
-        if (self.slope, self.divisor) == (other.slope, other.divisor) and apart % self.divisor == 0:
-            return apart // self.divisor
-        raise DimError(f"({self}) - ({other}) has no simple form")
+        return self + other * -1
 
     def __mul__(self, other: Length) -> Length:
         if isinstance(other, Dim):
             raise DimError(f"({self}) * ({other}) has the stream twice")
-        if other == 1 or other == 0:
-            return self if other else 0
-        if self.divisor == 1:
-            return affine(self.slope * other, self.offset * other)
-        raise DimError(f"({self}) * {other} has no simple form")
+        return affine(self.slope, self.offset, self.divisor, self.times * other, self.rest * other)
 
     def __floordiv__(self, other: Length) -> Length:
-        if isinstance(other, int):
-            if other <= 0:
-                raise DimError(f"({self}) // {other} is no length")
-            return affine(self.slope, self.offset, self.divisor * other)
-        quotient = self.slope * other.divisor // (other.slope * self.divisor)
-        if other * quotient == self:
-            return quotient
-        raise DimError(f"({self}) // ({other}) is not a number")
+        if isinstance(other, Dim):
+            quotient = (self.rate / other.rate).__floor__()
+            if other * quotient == self:
+                return quotient
+            raise DimError(f"({self}) // ({other}) is not a number")
+        if other <= 0:
+            raise DimError(f"({self}) // {other} is no length")
+        common = gcd(self.times, other)
+        times, rest, divisor = self.times // common, self.rest // common, other // common
+        if divisor == 1:
+            return affine(self.slope, self.offset, self.divisor, times, rest)
+        if times != 1:
+            raise DimError(f"({self}) // {other} has no simple form")
+        return affine(self.slope, self.offset + rest * self.divisor, self.divisor * divisor)
 
     def __rsub__(self, other: int) -> Length:
         return self * -1 + other
@@ -85,20 +95,28 @@ class Dim:
     def __str__(self) -> str:
         stream = "S" if self.slope == 1 else f"{self.slope}*S"
         text = f"{stream}{self.offset:+d}" if self.offset else stream
-        if self.divisor == 1:
-            return text
-        return f"({text})//{self.divisor}" if self.offset else f"{text}//{self.divisor}"
+        if self.divisor > 1:
+            text = f"({text})//{self.divisor}" if self.offset else f"{text}//{self.divisor}"
+        if self.times != 1:
+            text = f"{self.times}*({text})"
+        return f"{text}{self.rest:+d}" if self.rest else text
 
 
 Length: TypeAlias = int | Dim
 
 
-def affine(slope: int, offset: int, divisor: int = 1) -> Length:
-    """`(slope*S + offset) // divisor` in its reduced form; an `int` when `S` does not occur."""
+def affine(slope: int, offset: int, divisor: int = 1, times: int = 1, rest: int = 0) -> Length:
+    """`times * ((slope*S + offset) // divisor) + rest` in its reduced form; an `int` when `S` does not occur."""
+    if slope == 0 or times == 0:
+        return times * (offset // divisor) + rest
     common = gcd(slope, divisor)
-    if slope == 0:
-        return offset // divisor
-    return Dim(slope // common, offset // common, divisor // common)
+    slope, offset, divisor = slope // common, offset // common, divisor // common
+    if times == 1:
+        return Dim(slope, offset + rest * divisor, divisor)
+    if divisor == 1:
+        return Dim(slope * times, offset * times + rest, 1)
+    whole, offset = divmod(offset, divisor)
+    return Dim(slope, offset, divisor, times, rest + times * whole)
 
 
 STREAM = Dim(1, 0, 1)

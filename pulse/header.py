@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 from pulse.errors import PlanError
@@ -36,7 +37,7 @@ class Headed(Program, Protocol):
         """Items of each output."""
 
     @property
-    def stride(self) -> tuple[int, ...]:
+    def stride(self) -> tuple[int | Fraction, ...]:
         """Input items per item of each output."""
 
     @property
@@ -61,7 +62,7 @@ def encoded(plan: Headed, sizes: list[int]) -> bytes:
     content = {
         "pulse": plan.pulse,
         "delay": plan.delay,
-        "stride": plan.stride,
+        "stride": [_ratio(stride) for stride in plan.stride],
         "receptive_field": plan.receptive_field,
         "inputs": [[name, _view(view)] for name, view in plan.inputs.items()],
         "outputs": [[name, _view(view)] for name, view in plan.outputs.items()],
@@ -97,7 +98,7 @@ def decoded(text: bytes) -> Header:
         fields: dict[str, Json] = {
             "pulse": _number(content["pulse"], 1, MAX_PULSE),
             "delay": _numbers(content["delay"], 0, MAX_STREAM),
-            "stride": _numbers(content["stride"], 1, MAX_STREAM),
+            "stride": tuple(_read_ratio(stride) for stride in content["stride"]),
             "receptive_field": _number(content["receptive_field"], 1, MAX_STREAM),
             "inputs": {_text(name): _read_view(view) for name, view in content["inputs"]},
             "outputs": {_text(name): _read_view(view) for name, view in content["outputs"]},
@@ -124,6 +125,16 @@ def _numbers(values: Json, least: int, most: int) -> tuple[int, ...]:
     if not isinstance(values, list):
         raise TypeError(f"{values!r} is not a list")
     return tuple(_number(value, least, most) for value in values)
+
+
+def _ratio(value: int | Fraction) -> int | list[int]:
+    return value if isinstance(value, int) else [value.numerator, value.denominator]
+
+
+def _read_ratio(value: Json) -> int | Fraction:
+    if not isinstance(value, list):
+        return _number(value, 1, MAX_STREAM)
+    return Fraction(*_numbers([*value], 1, MAX_STREAM))
 
 
 def _text(value: Json) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pulse import layers, memory, moves
+from pulse import layers, memory, moves, upsampling
 from pulse.argument import Given, broadcast, need, shapes, weight
 from pulse.dim import DimError
 from pulse.errors import GraphError, NotStreamable, PulseError
@@ -169,7 +169,9 @@ RULES: Mapping[str, Rule] = {
     "Concat": moves.concat,
     "ConstantOfShape": moves.constant_of_shape,
     "Conv": layers.conv,
+    "ConvTranspose": upsampling.conv_transpose,
     "CumSum": memory.cum_sum,
+    "DepthToSpace": moves.depth_to_space,
     "Dropout": _dropout,
     "Einsum": layers.einsum,
     "Expand": moves.expand,
@@ -191,6 +193,7 @@ RULES: Mapping[str, Rule] = {
     "Pad": moves.pad,
     "RMSNormalization": layers.layer_normalisation,
     "Reshape": moves.reshape,
+    "Resize": upsampling.resize,
     "Slice": moves.sliced,
     "Softmax": layers.softmax,
     "SpaceToDepth": moves.space_to_depth,

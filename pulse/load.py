@@ -38,6 +38,8 @@ DTYPES = {
 
 _WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 _RECURRENT = ("activations", "clip", "direction", "hidden_size", "layout")
+_PLACES = ("coordinate_transformation_mode", "exclude_outside", "extrapolation_value", "keep_aspect_ratio_policy")
+_RESIZE = (*_PLACES, "antialias", "axes", "cubic_coeff_a", "mode", "nearest_mode")
 _REDUCE = ("axes", "keepdims", "noop_with_empty_axes")
 # op -> the attributes that are understood
 OPS: Mapping[str, tuple[str, ...]] = {
@@ -63,9 +65,11 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "Constant": ("value", "value_int", "value_ints", "value_float", "value_floats"),
     "ConstantOfShape": ("value",),
     "Conv": (*_WINDOW, "group"),
+    "ConvTranspose": (*_WINDOW, "group", "output_padding", "output_shape"),
     "Cos": (),
     "Cosh": (),
     "CumSum": ("exclusive", "reverse"),
+    "DepthToSpace": ("blocksize", "mode"),
     "Div": (),
     "Dropout": ("ratio", "seed", "training_mode"),
     "Einsum": ("equation",),
@@ -127,6 +131,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "Relu": (),
     "Reshape": ("allowzero", "shape"),
     "RMSNormalization": ("axis", "epsilon", "stash_type"),
+    "Resize": _RESIZE,
     "Round": (),
     "Selu": ("alpha", "gamma"),
     "Shape": ("start", "end"),
@@ -151,6 +156,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "ThresholdedRelu": ("alpha",),
     "Tile": (),
     "Transpose": ("perm",),
+    "Upsample": ("mode",),
     "Unsqueeze": ("axes",),
     "Where": (),
     "Xor": (),
@@ -270,7 +276,11 @@ def _node(item: onnx.NodeProto, name: str, opset: int) -> Node:
             raise UnsupportedOp(f"{said} has the attribute {key!r}, which is not supported")
     if item.op_type in ("Softmax", "LogSoftmax"):
         attributes = _softmax(attributes, opset)
-    return Node(item.op_type, name, tuple(item.input), _trimmed(item.output), attributes)
+    inputs = tuple(item.input)
+    if item.op_type in ("Resize", "Upsample") and opset < 11:
+        inputs, attributes = (inputs[0], "", inputs[1]), {**attributes, **_OLD_RESIZE}
+    op = "Resize" if item.op_type == "Upsample" else item.op_type
+    return Node(op, name, inputs, _trimmed(item.output), attributes)
 
 
 def _check_form(item: onnx.NodeProto, opset: int, said: str) -> None:
@@ -290,6 +300,10 @@ def _check_form(item: onnx.NodeProto, opset: int, said: str) -> None:
         )
     if not fits or not required <= given or (schema.min_input and not item.input[0]):
         raise LoadError(f"{said} has other inputs, outputs or attributes than its op must have")
+
+
+# how an `Upsample`, and a `Resize` before opset 11, find the nearest item
+_OLD_RESIZE: Mapping[str, Attribute] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 
 
 def _softmax(attributes: dict[str, Attribute], opset: int) -> dict[str, Attribute]:

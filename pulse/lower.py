@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -57,10 +58,11 @@ def lower(graph: Graph) -> Plan:
     return with_golden(plan)
 
 
-def _stride(graph: Graph, value: str) -> int:
+def _stride(graph: Graph, value: str) -> int | Fraction:
     stream = graph.facts[value].stream
-    assert stream is not None and stream.length.rate.numerator == 1  # no op makes more items than it gets
-    return stream.length.rate.denominator
+    assert stream is not None
+    stride = 1 / stream.length.rate
+    return stride.numerator if stride.denominator == 1 else stride
 
 
 def _pulse(graph: Graph) -> int:
@@ -252,6 +254,27 @@ def _pad(lo: Lowering, node: Node) -> None:
     lo.step(node, (out, inside), (x,), value=node.number("value", 0.0))
 
 
+def _stuff(lo: Lowering, node: Node) -> None:
+    x, out = lo.read(node), lo.write(node)
+    inside = out
+    for axis, (start, step) in enumerate(
+        zip(node.integers("before", ()), node.integers("strides", ()), strict=True), 2
+    ):
+        inside = inside.cut(axis, start, x.shape[axis], step)
+    lo.steps.append(Step("Pad", node.name, (out, inside), (x,), {"value": 0.0}))
+
+
+def _resize(lo: Lowering, node: Node) -> None:
+    """A copy that reads every item as often as it is repeated."""
+    x, out = lo.read(node), lo.write(node)
+    for axis, factor in reversed([*enumerate(node.integers("factors", ()))]):
+        if factor > 1:
+            out = out.split(axis, x.shape[axis])
+            shape, strides = (*x.shape[: axis + 1], factor), (*x.strides[: axis + 1], 0)
+            x = replace(x, shape=(*shape, *x.shape[axis + 1 :]), strides=(*strides, *x.strides[axis + 1 :]))
+    lo.copy(node, out, x)
+
+
 def _slice(lo: Lowering, node: Node) -> None:
     view, shape = lo.read(node), lo.shape(node)
     for axis, start, step in zip(*(node.integers(key, ()) for key in ("axes", "starts", "steps")), strict=True):
@@ -292,7 +315,9 @@ RULES: Mapping[str, Rule] = {
     "Pad": _pad,
     "RNN": rnn,
     "Reshape": _reshape,
+    "Resize": _resize,
     "Slice": _slice,
     "Softmax": _softmax,
+    "Stuff": _stuff,
     "Transpose": _transpose,
 }

@@ -220,3 +220,10 @@ def space_to_depth(node: Node, given: Given) -> list[Fact]:
     if len(x.shape) != 4 or block < 1 or any(isinstance(size, int) and size % block for size in x.shape[2:]):
         raise GraphError(f"{node} makes blocks of {block} from {shown(x.shape)}")
     return [fact((x.shape[0], x.shape[1] * block**2, *(length // block for length in x.shape[2:])), x.dtype)]
+
+
+def depth_to_space(node: Node, given: Given) -> list[Fact]:
+    x, block = need(node, given, 0), node.integer("blocksize", 1)
+    if len(x.shape) != 4 or block < 1 or isinstance(x.shape[1], Dim) or x.shape[1] % block**2:
+        raise GraphError(f"{node} makes blocks of {block} from the channels of {shown(x.shape)}")
+    return [fact((x.shape[0], x.shape[1] // block**2, *(length * block for length in x.shape[2:])), x.dtype)]

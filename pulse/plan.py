@@ -15,6 +15,7 @@ import struct
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +44,14 @@ _GOLDEN_PULSES = 4  # behind the warm-up
 class Plan:
     """A program for pulses of `pulse` items.
 
-    Item `k + delay` of an output is item `k` of the batch model; one output item stands for `stride` input items and
-    sees `receptive_field` of them, not counting what recurrent layers and running sums remember. `metadata` is what
-    the model file carried, untouched.
+    Item `k + delay` of an output is item `k` of the batch model; one output item stands for `stride` input items, 1/2
+    behind an upsampling by 2, and sees `receptive_field` of them, not counting what recurrent layers and running sums
+    remember. `metadata` is what the model file carried, untouched.
     """
 
     pulse: int
     delay: tuple[int, ...]
-    stride: tuple[int, ...]
+    stride: tuple[int | Fraction, ...]
     receptive_field: int
     inputs: Mapping[str, View]
     outputs: Mapping[str, View]

@@ -28,7 +28,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pulse import memory, sliding
+from pulse import memory, sliding, upsampling
 from pulse.argument import axis_of
 from pulse.dim import Length, product
 from pulse.errors import NotStreamable
@@ -207,6 +207,7 @@ RULES: Mapping[str, Rule] = {
     "ConstantOfShape": _constant_of_shape,
     "Conv": sliding.conv,
     **dict.fromkeys(memory.PARTS, _recur),
+    "ConvTranspose": upsampling.slide_turned,
     "CumSum": _sum_up,
     "Einsum": _follow,
     "Expand": _expand,
@@ -217,6 +218,7 @@ RULES: Mapping[str, Rule] = {
     "MaxPool": sliding.max_pool,
     "Pad": _pad,
     "Reshape": _reshape,
+    "Resize": upsampling.repeat,
     "Slice": _slice,
     "Softmax": _off_axis,
     "Squeeze": _reshape,

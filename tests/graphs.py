@@ -339,9 +339,26 @@ def _sum(b: Builder, draw: Draw, x: Stream) -> Stream:
     return b.add("CumSum", small, b.constant(draw(st.sampled_from([1, 2]))), exclusive=draw(st.integers(0, 1))), x[1]
 
 
+def _more(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """Twice as many items, by repetition or by a transposed convolution."""
+    if draw(st.booleans()):
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        scales = b.constant([1, draw(st.sampled_from([1, 2])), 2], np.float32)
+        channels = int(numpy_helper.to_array(b.weights[-1])[1])
+        return b.add("Resize", x[0], "", scales, **how), x[1] * channels
+    kernel, dilation = draw(st.integers(1, 4)), draw(st.integers(1, 2))
+    reach = (kernel - 1) * dilation
+    pads = [draw(st.integers(0, reach)), draw(st.integers(0, reach))]
+    group = draw(st.sampled_from([1, x[1]]))
+    filters = draw(st.integers(1, 2))
+    weights = [b.floats(x[1], filters, kernel), b.floats(filters * group)]
+    sizes = {"strides": [2], "dilations": [dilation], "pads": pads, "output_padding": [draw(st.integers(0, 1))]}
+    return b.add("ConvTranspose", x[0], *weights, group=group, **sizes), filters * group
+
+
 _LAYERS = (_conv, _conv, _conv, _residual, _residual, _pool, _pad, _unary, _unary, _constant, _gate, _channels, _flip)
 _LAYERS += (_front, _softmax, _matmul, _gemm, _reduce, _reshape, _image, _image, _activation, _activation, _choose)
-_LAYERS += (_gather, _repeat, _products, _recurrent, _recurrent, _front_of_time, _sum)
+_LAYERS += (_gather, _repeat, _products, _recurrent, _recurrent, _front_of_time, _sum, _more)
 
 
 @st.composite

@@ -64,18 +64,31 @@ def test_one_length_has_one_form(slope: int, offset: int, divisor: int, times: i
         ((STREAM + 5) // 2 - (STREAM + 1) // 2, "2"),
         (STREAM // 2 * 1, "S//2"),
         (STREAM // 2 * 0, "0"),
+        (STREAM // 2 * 2, "2*(S//2)"),
+        ((STREAM + 3) // 2 * 2 - 1, "2*((S+1)//2)+1"),
     ],
 )
 def test_lengths_print_as_people_write_them(length: Length, text: str) -> None:
     assert str(length) == text
 
 
+@EXAMPLES
+@given(a=lengths, many=st.integers(1, 4), rest=st.integers(-5, 5), times=st.integers(1, 3), stream=streams)
+def test_what_was_multiplied_is_divided_again(a: Length, many: int, rest: int, times: int, stream: int) -> None:
+    longer = a * many * times + rest
+    assert at(longer, stream) == at(a, stream) * many * times + rest
+    assert at(longer // many, stream) == (at(a, stream) * many * times + rest) // many
+    assert longer - a * many * times == rest
+    assert a * many + a * times == a * (many + times)
+    assert a * -1 + a == 0
+
+
 def test_what_cannot_be_written_is_an_error() -> None:
     half = STREAM // 2
     for wrong in (
         lambda: STREAM * STREAM,
-        lambda: half * 2,
-        lambda: half + half,
+        lambda: half * 3 // 2,
+        lambda: half + STREAM // 3,
         lambda: half - STREAM,
         lambda: 5 // STREAM,
         lambda: STREAM // 0,

@@ -76,6 +76,9 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("join time", NotStreamable, "joins along time, which has no end"),
     ("mean over time", NotStreamable, "reduces over time, so nothing comes out before the stream ends"),
     ("global pool", NotStreamable, "reduces over time, so nothing comes out before the stream ends"),
+    ("interpolation", NotStreamable, "interpolates; only mode='nearest' is supported"),
+    ("half as much again", NotStreamable, "only whole factors to 64 are supported"),
+    ("output shape", NotStreamable, "cuts by the length of its output; export it with explicit pads"),
     ("wrap", NotStreamable, "pads with wrap, which needs the end of time; pad with constant, edge or reflect"),
     ("stream as weight", NotStreamable, "takes its weights \\(input 1\\) from the stream"),
     ("attention", NotStreamable, r"a value of shape \(1, S, S\) has the stream on more than one axis"),
@@ -127,6 +130,12 @@ def refused(what: str, b: Builder) -> str:
             return b.add("ReduceMean", "x", ints(2))
         case "global pool":
             return b.add("GlobalAveragePool", "x")
+        case "interpolation":
+            return b.add("Resize", "x", "", b.constant([1, 1, 2], np.float32), mode="linear")
+        case "half as much again":
+            return b.add("Resize", "x", "", b.constant([1, 1, 1.5], np.float32), mode="nearest")
+        case "output shape":
+            return b.add("ConvTranspose", "x", b.floats(4, 2, 3), auto_pad="SAME_UPPER", strides=[2])
         case "wrap":
             return b.add("Pad", "x", ints(0, 0, 1, 0, 0, 0), mode="wrap")
         case "stream as weight":

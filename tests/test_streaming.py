@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,45 @@ def test_a_constant_may_be_as_long_as_time() -> None:
     many = b.add("Expand", b.floats(1, 3, 1), b.add("Shape", late))
     y = b.add("Concat", b.add("Add", zeros, late), many, axis=1)
     graphs.assert_streams(b, b.add("Conv", y, b.floats(2, 6, 2), pads=[1, 0]), (1, 3, "S"), 2)
+
+
+def test_an_output_may_have_more_items_than_the_input(tmp_path: Path) -> None:
+    b = Builder()
+    fast = b.add("ConvTranspose", b.add("Conv", "x", b.floats(2, 3, 2)), b.floats(2, 4, 4), strides=[3], pads=[1, 1])
+    plan = graphs.assert_streams(b, fast, (1, 3, "S"), 2)
+    assert plan.stride == (Fraction(1, 3),)
+    plan.save(tmp_path / "fast.plan")
+    assert pulse.Plan.load(tmp_path / "fast.plan").stride == plan.stride
+
+
+def test_what_is_halved_and_doubled_meets_what_was_neither() -> None:
+    """As in a U-net; a length is doubled again only where it was even, so the batch form cuts what is left over."""
+    b = Builder()
+    half = b.add("MaxPool", "x", kernel_shape=[2], strides=[2])
+    scales = b.constant([1, 1, 2], np.float32)
+    back = b.add("Resize", half, "", scales, coordinate_transformation_mode="half_pixel")
+    fast = b.add("ConvTranspose", half, b.floats(3, 3, 2), strides=[2])
+    y = b.add("Concat", back, fast, axis=1)
+    graphs.assert_streams(b, b.add("Conv", y, b.floats(2, 6, 3), pads=[2, 0]), (1, 3, "S"), 2)
+
+
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+def test_channels_become_blocks_of_an_image(mode: str) -> None:
+    b = Builder()
+    y = b.add("DepthToSpace", b.add("Conv", "x", b.floats(8, 2, 3, 3)), blocksize=2, mode=mode)
+    graphs.assert_streams(b, y, (1, 2, 5, "S"), 3)
+
+
+def test_the_oldest_upsampling_streams_too() -> None:
+    b = Builder(opset=9)
+    y = b.add("Upsample", "x", b.constant([1, 1, 2], np.float32), mode="nearest")
+    graphs.assert_streams(b, y, (1, 2, "S"), 2)
+
+
+def test_an_image_is_upsampled_along_both_axes() -> None:
+    b = Builder()
+    y = b.add("ConvTranspose", "x", b.floats(2, 3, 3, 4), b.floats(3), strides=[2, 2], pads=[1, 1, 1, 1])
+    graphs.assert_streams(b, y, (1, 2, "S", 5), 2)
 
 
 def assert_equal(found: list[Any], wanted: list[Any]) -> None:

@@ -15,7 +15,7 @@ from pulse.dim import Dim, DimError
 from pulse.errors import GraphError
 from pulse.graph import MAX_ELEMENTS, Array, Fact, Node
 
-DTYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool"}  # by the codes of ONNX
+DTYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool"}  # that are supported, by the codes of ONNX
 
 Evaluation = Callable[[Node, list[Array]], list[Array]]
 

@@ -8,6 +8,7 @@ so that the later stages know one form only.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -18,23 +19,20 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
-from pulse.dim import STREAM, Length
+from pulse.dim import STREAM, Length, affine
 from pulse.errors import LoadError, UnsupportedOp
+from pulse.evaluate import DTYPES
 from pulse.graph import MAX_ELEMENTS, MAX_RANK, Array, Attribute, Fact, Graph, Node, fact, ordered
 from pulse.unwanted import what_it_is
 
 MAX_FILE = 16 << 20  # bytes
 MAX_NODES = 4000
 MAX_METADATA = 1 << 20  # characters, all entries together
+MAX_RATE = 4096  # items of an input to one of another
 OLDEST_OPSET = 9
 NEWEST_OPSET = onnx.defs.onnx_opset_version()
 
-DTYPES = {
-    onnx.TensorProto.FLOAT: "float32",
-    onnx.TensorProto.INT64: "int64",
-    onnx.TensorProto.INT32: "int32",
-    onnx.TensorProto.BOOL: "bool",
-}
+_RATE = re.compile(r"(?:(?P<times>\d{1,6})\*)?(?P<name>[A-Za-z_]\w*)(?://(?P<divisor>\d{1,6}))?")
 
 _WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 _RECURRENT = ("activations", "clip", "direction", "hidden_size", "layout")
@@ -209,7 +207,8 @@ def load(path: str | Path) -> Graph:
     outputs = {value.name: value.name for value in proto.output}
     if not inputs or not outputs:
         raise LoadError(f"load: {path.name} has no inputs or no outputs")
-    symbols = {dim.dim_param for value in streams for dim in value.type.tensor_type.shape.dim if dim.dim_param}
+    lengths = (dim.dim_param for value in streams for dim in value.type.tensor_type.shape.dim)
+    symbols = {_symbol(length) for length in lengths if length}
     if len(symbols) > 1:
         raise LoadError(f"load: {path.name} names time {' and '.join(sorted(symbols))}; give it one name")
     graph = Graph(tuple(nodes), inputs, outputs, constants, metadata=_metadata(model, path))
@@ -387,6 +386,21 @@ def _modern(node: Node, constants: dict[str, Array]) -> Node:
     return Node(node.op, node.name, tuple(inputs), node.outputs, rest)
 
 
+def _symbol(length: str) -> str:
+    """The name of time in the length of an axis, such as `S` in `2*S`."""
+    found = _RATE.fullmatch(length.replace(" ", ""))
+    return found["name"] if found else length
+
+
+def _rate(length: str, said: str) -> Length:
+    """The length of a time axis: time itself, or for an input of another rate a whole multiple or part of it."""
+    found = _RATE.fullmatch(length.replace(" ", ""))
+    times, divisor = (int(found[key] or 1) if found else 1 for key in ("times", "divisor"))
+    if not 1 <= times <= MAX_RATE or not 1 <= divisor <= MAX_RATE:
+        raise LoadError(f"{said} has the impossible length {length}")
+    return affine(times, 0, divisor)
+
+
 def _input(value: onnx.ValueInfoProto) -> Fact:
     said = f"load: the input {value.name!r}"
     tensor = value.type.tensor_type
@@ -401,7 +415,8 @@ def _input(value: onnx.ValueInfoProto) -> Fact:
             f"dynamic_axes={{{value.name!r}: {{time_axis: 'S'}}}} and a batch of 1"
         )
     shape: list[Length] = [int(dim.dim_value) for dim in tensor.shape.dim]
-    shape[dynamic[0]] = STREAM
+    name = tensor.shape.dim[dynamic[0]].dim_param
+    shape[dynamic[0]] = _rate(name, said) if name else STREAM
     sizes = [size for size in shape if isinstance(size, int)]
     if any(size < 1 for size in sizes) or math.prod(sizes) > MAX_ELEMENTS:
         raise LoadError(f"{said} has an impossible shape")

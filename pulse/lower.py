@@ -68,7 +68,7 @@ def _stride(graph: Graph, value: str) -> int | Fraction:
 def _pulse(graph: Graph) -> int:
     item = next(iter(graph.inputs.values()))
     assert item.stream is not None
-    return item.sizes[item.stream.axis]
+    return int(item.sizes[item.stream.axis] / item.stream.length.rate)
 
 
 def _parameters(node: Node, *keys: str) -> dict[str, Parameter]:

@@ -2,13 +2,15 @@
 
 Theory of operation. The pulsed graph sees `pulse` items of the stream at a time. A value of it carries a delay `D`:
 its item `k + D`, counted from the first one after a reset, is item `k` of the batch value; the first `D` items are
-whatever warm-up leaves there. Three nodes exist only here:
+whatever warm-up leaves there. Five nodes exist only here:
 
 * `Delay(x, extra, overlap)`: the last `overlap` items before the pulse and the pulse itself, all `extra` items late.
   Its memory starts as `value`, which is 0 unless a padding says otherwise.
 * `Fill(x, until, value)`: the same items, but those with an index below `until` are `value`. This is how padding in
   front of time is written where warm-up would have left something else.
 * `Skip(x, items)`: the same items under another delay; a slice from the front of time costs nothing but delay.
+* `Front(x, begin, step)`: the front of time mirrored into the items that a delay has kept.
+* `Stuff(x, strides)`: zeros behind every item, which makes a transposed convolution a plain one.
 
 A window (convolution, pool) with span `(k-1)*d + 1`, stride `s` and `b` items padded in front needs an overlap of
 `max(0, (k-1)*d + 1 - s)` and waits `extra` items so that `D + extra + overlap - b` is a multiple of `s` and not
@@ -16,6 +18,9 @@ negative; divided by `s` that is the new delay (`Window`). The padding of the fr
 input: with `D = 0` they are the memory's initial content, otherwise a `Fill` writes them. What is padded behind the
 end changes nothing: the end of an endless stream never comes out. What is cut off there is waited for: an item is in
 `x[:-2]` only once two more have come.
+
+What remembers without a bound (a recurrent layer, a sum over all that came) must not see warm-up at all: its state
+begins with item `D` of its input. What makes `f` items of one is `f` times as late.
 
 Where streams meet, `meet` delays all to the latest. Everything else follows the stream axis through an op that does
 not touch it. A node for which neither holds is refused with a sentence; nothing is guessed.
@@ -196,6 +201,13 @@ def _mirrored(p: Pulsifier, node: Node, first: int, step: int) -> None:
     p.emit(Node("Front", node.name, (past,), node.outputs, {"begin": begin, "step": step}), begin)
 
 
+def _repeat(p: Pulsifier, node: Node) -> None:
+    """Every item comes several times, so it is late by as many more."""
+    times = upsampling.factors(node, p.given(node))
+    delay = p.delay_before(node) * times[p.axis(node)]
+    p.emit(Node("Resize", node.name, node.inputs[:1], node.outputs), delay, factors=times)
+
+
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _follow),
     **dict.fromkeys(COMBINING, _follow),
@@ -207,7 +219,7 @@ RULES: Mapping[str, Rule] = {
     "ConstantOfShape": _constant_of_shape,
     "Conv": sliding.conv,
     **dict.fromkeys(memory.PARTS, _recur),
-    "ConvTranspose": upsampling.slide_turned,
+    "ConvTranspose": sliding.conv_transpose,
     "CumSum": _sum_up,
     "Einsum": _follow,
     "Expand": _expand,
@@ -218,7 +230,7 @@ RULES: Mapping[str, Rule] = {
     "MaxPool": sliding.max_pool,
     "Pad": _pad,
     "Reshape": _reshape,
-    "Resize": upsampling.repeat,
+    "Resize": _repeat,
     "Slice": _slice,
     "Softmax": _off_axis,
     "Squeeze": _reshape,

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pulse.graph import Array, Attribute, Fact, Node
+from pulse.graph import Array, Attribute, Fact, Node, fact
 from pulse.pulsifier import Pulsifier
-from pulse.window import Window, windows
+from pulse.window import Window, turned, windows
 
 LOWEST = -3.4028234663852886e38  # of float32: what a max pool pads with
 _POINT = Window(1, 1, 1, 0, 0)
@@ -36,6 +36,51 @@ def average_pool(p: Pulsifier, node: Node) -> None:
     made = p.pulsed(p.batch.facts[node.outputs[0]], delay, node)
     mean = p.between("AveragePool", f"{node.outputs[0]}.mean", (name,), made, **_sliding(slides))
     p.emit(Node("Div", node.name, (mean, share), node.outputs), delay)
+
+
+def conv_transpose(p: Pulsifier, node: Node) -> None:
+    """Zeros between the items, then a plain convolution."""
+    w, group = np.asarray(p.batch.facts[node.inputs[1]].value), node.integer("group", 1)
+    slides, strides = turned(node, w.shape[2:])
+    time = p.axis(node) - 2
+    if any(min(slide.before, slide.after) < 0 for axis, slide in enumerate(slides) if axis != time):
+        raise p.refuse(node, "cuts more off an axis beside time than its kernel reaches; slice behind it instead")
+    name = _stuffed(p, node, slides, strides)
+    delay = p.delay_before(node) * (strides[time] if time >= 0 else 1)
+    if time >= 0:
+        slide = slides[time]
+        name = p.fill(name, delay, 0.0) if slide.before > 0 and delay else name
+        wait = slide.extra(delay) + max(0, p.least_delay(node.outputs[0]) - slide.delay(delay))
+        name = p.delay(name, wait, slide.overlap)
+        delay += wait + slide.overlap - slide.before
+    plain = p.constant(f"{node.name}.turned", _plain(w, group))
+    attributes: dict[str, Attribute] = {
+        "kernel": tuple(slide.kernel for slide in slides),
+        "dilation": tuple(slide.dilation for slide in slides),
+        "stride": (1,) * len(slides),
+        "group": group,
+    }
+    p.emit(Node("Conv", node.name, (name, plain, *node.inputs[2:]), node.outputs, attributes), delay)
+
+
+def _plain(w: Array, group: int) -> Array:
+    """Weights (channels, filters/group, *kernel) as (filters, channels/group, *kernel), backwards along the kernel."""
+    apart = w.reshape(group, w.shape[0] // group, *w.shape[1:]).swapaxes(1, 2)
+    kernel = tuple(range(2, w.ndim))
+    return np.ascontiguousarray(np.flip(apart.reshape(-1, w.shape[0] // group, *w.shape[2:]), kernel))
+
+
+def _stuffed(p: Pulsifier, node: Node, slides: tuple[Window, ...], strides: tuple[int, ...]) -> str:
+    """The first input with zeros behind every item, and with pads off time; it has memory for both at once."""
+    batch, time = p.batch.facts[node.inputs[0]], p.axis(node) - 2
+    pads = tuple((0, 0) if axis == time else (slide.before, slide.after) for axis, slide in enumerate(slides))
+    rows = zip(batch.shape[2:], strides, pads, strict=True)
+    longer = (length * stride + first + last for length, stride, (first, last) in rows)
+    delay = p.delay_before(node) * (strides[time] if time >= 0 else 1)
+    shape = (*batch.shape[:2], *longer)
+    made = p.pulsed(replace(fact(shape), dtype=batch.dtype), delay, node)
+    before = tuple(first for first, _ in pads)
+    return p.between("Stuff", f"{node.name}.stuffed", node.inputs[:1], made, before=before, strides=strides)
 
 
 def _share(p: Pulsifier, node: Node, slides: tuple[Window, ...]) -> str | None:

@@ -111,6 +111,31 @@ def _rounded_up(node: Node, slide: Window, length: Length) -> Window:
     return replace(slide, beyond=slide.stride - 1)
 
 
+def turned(node: Node, kernel: tuple[int, ...]) -> tuple[tuple[Window, ...], tuple[int, ...]]:
+    """The windows of a transposed convolution as a plain one over items with zeros behind each, and its strides.
+
+    With span `(k-1)*d + 1` and `b` items cut off in front, that one is padded by `span - 1 - b`. A pad below 0 is a
+    cut: in front it costs delay, and behind the end it is waited for.
+    """
+    rank = len(kernel)
+    if node.text("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or "output_shape" in node.attributes:
+        raise NotStreamable(f"{node} cuts by the length of its output; export it with explicit pads")
+    if not 1 <= rank <= MAX_AXES:
+        raise NotStreamable(f"{node} slides a window of {rank} axes; 1 to {MAX_AXES} are supported")
+    strides, dilations = (_numbers(node, key, (1,) * rank) for key in ("strides", "dilations"))
+    pads, more = _numbers(node, "pads", (0,) * 2 * rank), _numbers(node, "output_padding", (0,) * rank)
+    if min(*strides, *dilations) < 1 or min(*pads, *more) < 0:
+        raise NotStreamable(f"{node} has a kernel, dilation, stride or pad that makes no sense")
+    rows = zip(kernel, dilations, strides, pads, pads[rank:], more, strict=False)
+    return tuple(_turned(*row) for row in rows), strides
+
+
+def _turned(size: int, apart: int, stride: int, *cuts: int) -> Window:
+    before, after, more = cuts
+    last = (size - 1) * apart
+    return Window(size, apart if size > 1 else 1, 1, last - before, last - after + more + 1 - stride)
+
+
 def _numbers(node: Node, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
     numbers = node.integers(key, default)
     if len(numbers) != len(default):

@@ -24,7 +24,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import pulse
 from pulse.errors import PulseError
-from pulse.load import DTYPES, OLDEST_OPSET, OPS
+from pulse.evaluate import DTYPES
+from pulse.load import OLDEST_OPSET, OPS
 
 _NOT_OURS = ("training", "dropout_random", "string", "_seq", "sequence", "optional")
 _RECURRENT = ("GRU", "LSTM", "RNN")

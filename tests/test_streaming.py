@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pulse
+from pulse.errors import NotStreamable
 from tests import graphs, wavenet
 from tests.graphs import Builder
 
@@ -164,6 +165,31 @@ def test_a_constant_may_be_as_long_as_time() -> None:
     many = b.add("Expand", b.floats(1, 3, 1), b.add("Shape", late))
     y = b.add("Concat", b.add("Add", zeros, late), many, axis=1)
     graphs.assert_streams(b, b.add("Conv", y, b.floats(2, 6, 2), pads=[1, 0]), (1, 3, "S"), 2)
+
+
+def test_inputs_may_come_at_different_rates() -> None:
+    b = Builder()
+    fast = b.add("Conv", "fast", b.floats(3, 2, 4), strides=[2], pads=[2, 1])
+    model = b.model((1, 3, "S"), [b.add("Sum", "x", fast), b.add("Conv", "fast", b.floats(1, 2, 3))])
+    model.graph.input.append(onnx.helper.make_tensor_value_info("fast", onnx.TensorProto.FLOAT, (1, 2, "2*S")))
+    plan = graphs.compiled(model, 4)
+    assert (plan.pulse, plan.stride) == (4, (1, Fraction(1, 2)))
+    noise = np.random.default_rng(6)
+    x, z = (noise.standard_normal((1, *shape)).astype(np.float32) for shape in ((3, 40), (2, 80)))
+    state = pulse.State(plan)
+    pieces = zip(np.split(x, 10, 2), np.split(z, 10, 2), strict=True)
+    found = [[y.copy() for y in state.run(*piece)] for piece in pieces]
+    joined = [np.concatenate(parts, 2) for parts in zip(*found, strict=True)]
+    graphs.assert_law(plan, graphs.whole(model, x, z), joined, [2, 2])
+
+
+def test_an_input_may_be_slower() -> None:
+    b = Builder()
+    model = b.model((1, 3, "S//3"), [b.add("Relu", "x")])
+    with pytest.raises(NotStreamable, match="a multiple of 3 works, such as 6"):
+        graphs.compiled(model, 4)
+    plan = graphs.compiled(model, 6)
+    assert (plan.pulse, plan.inputs["x"].shape, plan.stride) == (6, (1, 3, 2), (3,))
 
 
 def test_an_output_may_have_more_items_than_the_input(tmp_path: Path) -> None:

@@ -82,3 +82,100 @@ def test_a_gate_alone_leaves_its_input() -> None:
     KERNELS["Gate"](out, np.empty_like(x), x)
     np.testing.assert_array_equal(x, X[:, :2, :])
     np.testing.assert_allclose(out, np.tanh(x[:, :1]) / (1 + np.exp(-x[:, 1:])), atol=1e-6)
+
+
+def test_a_choice_uses_bytes_of_its_scratch() -> None:
+    condition = np.array([[1.0, 0.0, np.nan]], np.float32)
+    out = np.full((1, 3), np.nan, np.float32)
+    KERNELS["Where"](out, np.full((1, 3), np.nan, np.float32), condition, np.ones_like(out), -np.ones_like(out))
+    assert out.tolist() == [[1, -1, 1]]
+
+
+@pytest.mark.parametrize(("to", "wanted"), [("int", [-1, 0, 0, 1, 2]), ("bool", [1, 1, 0, 1, 1])])
+def test_casts_cut_towards_zero(to: str, wanted: list[int]) -> None:
+    x, out = np.array([-1.7, -0.2, 0, 1.2, 2.9], np.float32), np.empty(5, np.float32)
+    KERNELS["Cast"](out, x, to=to)
+    assert out.tolist() == wanted
+
+
+@pytest.mark.parametrize(("fmod", "wanted"), [(0, [1, 2]), (1, [1, -1])])
+def test_a_remainder_has_the_sign_of_the_one_or_the_other(fmod: int, wanted: list[int]) -> None:
+    out = np.empty(2, np.float32)
+    KERNELS["Mod"](out, np.array([4, -4], np.float32), np.array([3, 3], np.float32), fmod=fmod)
+    assert out.tolist() == wanted
+
+
+@pytest.mark.parametrize("exclusive", [0, 1])
+def test_a_sum_goes_on_from_pulse_to_pulse(exclusive: int) -> None:
+    x, total, out = np.arange(1, 7, dtype=np.float32), np.zeros((1, 1), np.float32), np.empty((1, 2), np.float32)
+    found = []
+    for piece in np.split(x.reshape(1, 6), 3, 1):
+        KERNELS["CumSum"](out, total, piece, exclusive=exclusive)
+        found += out[0].tolist()
+    assert found == ([0, 1, 3, 6, 10, 15] if exclusive else [1, 3, 6, 10, 15, 21])
+
+
+@pytest.mark.parametrize(("step", "wanted"), [(1, [5, 5, 5, 6, 7]), (2, [7, 6, 5, 6, 7])])
+def test_a_front_is_mirrored_behind_the_warm_up(step: int, wanted: list[int]) -> None:
+    """Two items in front of a stream 5, 6, 7, ... that is one item late."""
+    stream = np.array([0] * 2 * step + [99, *range(5, 15)], np.float32)
+    place, out, found = np.array([-1 - 2 * (step - 1)], np.float32), np.empty(1, np.float32), []
+    for start in range(9):
+        KERNELS["Front"](out, place, stream[start : start + 2 * step + 1], step=step)
+        found += out.tolist()
+    assert found[1 + 2 * (step - 1) :][:5] == wanted
+
+
+def gates(items: int, parts: int) -> tuple[Any, ...]:
+    """Memory and operands of a cell with two numbers: out, h, left, scratch, gates, recurrent."""
+    noise = np.random.default_rng(0)
+    given, recurrent = (
+        noise.standard_normal(shape).astype(np.float32) for shape in ((items, 1, parts * 2), (2, parts * 2))
+    )
+    out, h = np.full((items, 1, 2), np.nan, np.float32), np.zeros((1, 2), np.float32)
+    return out, h, np.zeros(1, np.float32), np.full((1, 8), np.nan, np.float32), given, recurrent
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+def test_an_lstm_is_its_formula() -> None:
+    out, h, left, scratch, given, recurrent = gates(5, 4)
+    c, state, cell = np.zeros_like(h), np.zeros((1, 2)), np.zeros((1, 2))
+    wanted = []
+    for part in given:
+        i, o, f, new = np.split(part + state @ recurrent, 4, 1)
+        cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(new)
+        state = sigmoid(o) * np.tanh(cell)
+        wanted.append(state)
+    reads = (given, recurrent, None, None, None)
+    KERNELS["LSTM"](out, h, c, left, scratch, *reads, activations="Sigmoid,Tanh,Tanh", clip=0.0)
+    np.testing.assert_allclose(out, wanted, atol=1e-6)
+    np.testing.assert_allclose(h, wanted[-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("linear", [0, 1])
+def test_a_gru_is_its_formula(linear: int) -> None:
+    out, h, left, scratch, given, recurrent = gates(5, 3)
+    bias, state, wanted = np.array([0.5, -0.5], np.float32), np.zeros((1, 2)), []
+    for part in given:
+        z, r = np.split(sigmoid(part[:, :4] + state @ recurrent[:, :4]), 2, 1)
+        back = r * (state @ recurrent[:, 4:] + bias) if linear else (r * state) @ recurrent[:, 4:] + bias
+        state = (1 - z) * np.tanh(part[:, 4:] + back) + z * state
+        wanted.append(state)
+    reads = (given, np.ascontiguousarray(recurrent[:, :4]), np.ascontiguousarray(recurrent[:, 4:]), bias, None)
+    KERNELS["GRU"](out, h, left, scratch, *reads, activations="Sigmoid,Tanh", clip=0.0, linear=linear)
+    np.testing.assert_allclose(out, wanted, atol=1e-6)
+
+
+def test_a_cell_passes_over_the_warm_up() -> None:
+    out, h, left, _, given, recurrent = gates(6, 1)
+    wanted = out[2:].copy()
+    KERNELS["RNN"](wanted, h, left, given[2:], recurrent, None, activations="Tanh", clip=0.0)
+    left[:], h[:] = 2, 0
+    given[:2] = np.nan
+    for start in range(0, 6, 2):
+        part = out[start : start + 2]
+        KERNELS["RNN"](part, h, left, given[start : start + 2], recurrent, None, activations="Tanh", clip=0.0)
+    np.testing.assert_allclose(out[2:], wanted, atol=1e-6)

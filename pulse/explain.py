@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pulse.errors import PulseError
@@ -12,7 +12,7 @@ from pulse.graph import Graph, Node, shown
 from pulse.reach import fields
 
 _HEAD = ("node", "op", "shape", "time", "rate", "delay", "field")
-_COLOURS = {"Delay": "lightblue", "Fill": "lightblue", "Skip": "lightblue", "Front": "lightblue"}
+_OF_TIME = ("Delay", "Fill", "Front", "Skip", "Stuff")  # nodes that the batch graph does not have, in blue
 _PATIENCE_S = 60.0  # for a picture
 
 
@@ -47,27 +47,23 @@ def dot(graph: Graph) -> str:
     lines += [f"{_quoted(f'> {name}')} [shape=oval]" for name in graph.inputs]
     lines += [f"{_quoted(f'{name} >')} [shape=oval]" for name in graph.outputs]
     lines += [_box(node) for node in graph.nodes]
-    for node in graph.nodes:
-        lines += _arrows(graph, [(producers, name) for name in node.inputs if name not in graph.constants], node.name)
-    for name, value in graph.outputs.items():
-        lines += _arrows(graph, [(producers, value)], f"{name} >")
+    origins = {name: f"> {name}" for name in graph.inputs} | {name: node.name for name, node in producers.items()}
+    arrows = [(name, node.name) for node in graph.nodes for name in node.inputs]
+    arrows += [(value, f"{name} >") for name, value in graph.outputs.items()]
+    lines += [_arrow(graph, name, origins[name], to) for name, to in arrows if name in origins]
     return "\n".join([*lines, "}"])
 
 
 def _box(node: Node) -> str:
     told = [f"{key}={value}" for key, value in node.attributes.items() if isinstance(value, int | str | tuple)]
     label = "\n".join([node.op, *told])
-    return f"{_quoted(node.name)} [label={_quoted(label)}, fillcolor={_COLOURS.get(node.op, 'white')}]"
+    colour = "lightblue" if node.op in _OF_TIME else "white"
+    return f"{_quoted(node.name)} [label={_quoted(label)}, fillcolor={colour}]"
 
 
-def _arrows(graph: Graph, reads: Iterable[tuple[dict[str, Node], str]], to: str) -> list[str]:
-    lines = []
-    for producers, name in reads:
-        if name:
-            origin = producers[name].name if name in producers else f"> {name}"
-            label = f"{shown(graph.facts[name].shape)} Δ{graph.delay_of(name)}"
-            lines.append(f"{_quoted(origin)} -> {_quoted(to)} [label={_quoted(label)}]")
-    return lines
+def _arrow(graph: Graph, name: str, origin: str, to: str) -> str:
+    label = f"{shown(graph.facts[name].shape)} Δ{graph.delay_of(name)}"
+    return f"{_quoted(origin)} -> {_quoted(to)} [label={_quoted(label)}]"
 
 
 def _quoted(text: str) -> str:

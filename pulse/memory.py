@@ -31,19 +31,12 @@ def recurrent(node: Node, given: Given) -> list[Fact]:
     rows = PARTS[node.op] * hidden
     if w.shape != (1, rows, x.shape[2]) or r.shape != (1, rows, hidden):
         raise GraphError(f"{node} has weights {w.shape} and {r.shape} that do not fit its input of {x.shape[2]}")
-    shapes = {3: (1, 2 * rows), 5: (1, n, hidden), 6: (1, n, hidden), 7: (1, 3 * hidden)}
-    for index in range(3, len(given)):
-        if given[index] is not None and weight(node, given, index).size != _size(shapes[index]):
+    sizes = {3: 2 * rows, 5: n * hidden, 6: n * hidden, 7: 3 * hidden}
+    for index, size in sizes.items():
+        if index < len(given) and given[index] is not None and weight(node, given, index).size != size:
             raise GraphError(f"{node} has an input {index} that does not fit its {hidden} hidden numbers")
     activations(node)
     return [fact((n, x.shape[1], 1, hidden) if layout else (x.shape[0], 1, n, hidden))]
-
-
-def _size(shape: tuple[object, ...]) -> int:
-    total = 1
-    for length in shape:
-        total *= length if isinstance(length, int) else 0
-    return total
 
 
 def activations(node: Node) -> tuple[str, ...]:

@@ -101,7 +101,16 @@ def matmul(node: Node, given: Given) -> list[Fact]:
         raise NotStreamable(f"{node} multiplies along time; transpose so that time is not the axis it sums over")
     if x[-1] != y[-2]:
         raise GraphError(f"{node} multiplies {shapes(given)}, which do not fit")
+    if isinstance(x[-2], Dim) and isinstance(y[-1], Dim):
+        raise _time_by_time(node)
     return [fact((*broadcast(node, given, (x[:-2], y[:-2])), x[-2], y[-1]))]
+
+
+def _time_by_time(node: Node) -> NotStreamable:
+    return NotStreamable(
+        f"{node} multiplies time with time, as attention over all of it does, and would need the whole stream at once; "
+        "use convolutions or a recurrent layer"
+    )
 
 
 def gemm(node: Node, given: Given) -> list[Fact]:
@@ -130,6 +139,8 @@ def einsum(node: Node, given: Given) -> list[Fact]:
     summed = [label for label in lengths if label not in made]
     if any(isinstance(lengths[label], Dim) for label in summed):
         raise NotStreamable(f"{node} sums over time, so nothing comes out before the stream ends")
+    if sum(isinstance(lengths.get(label), Dim) for label in made) > 1:
+        raise _time_by_time(node)
     if not set(made) <= set(lengths) or len(set(made)) < len(made):
         raise GraphError(f"{node} has the impossible equation {node.text('equation', '')}")
     return [fact(tuple(lengths[label] for label in made))]

@@ -81,7 +81,8 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("output shape", NotStreamable, "cuts by the length of its output; export it with explicit pads"),
     ("wrap", NotStreamable, "pads with wrap, which needs the end of time; pad with constant, edge or reflect"),
     ("stream as weight", NotStreamable, "takes its weights \\(input 1\\) from the stream"),
-    ("attention", NotStreamable, r"a value of shape \(1, S, S\) has the stream on more than one axis"),
+    ("attention", NotStreamable, "multiplies time with time, as attention over all of it does"),
+    ("attention by letters", NotStreamable, "multiplies time with time"),
     ("matmul", NotStreamable, "multiplies along time; transpose so that time is not the axis it sums over"),
     ("vector", NotStreamable, "vectors must be matrices of one row or column"),
     ("same with stride", NotStreamable, "pads by auto_pad with stride 2"),
@@ -142,6 +143,8 @@ def refused(what: str, b: Builder) -> str:
             return b.add("Conv", "x", b.add("Relu", "x"))
         case "attention":
             return b.add("MatMul", b.add("Transpose", "x", perm=[0, 2, 1]), "x")
+        case "attention by letters":
+            return b.add("Einsum", "x", "x", equation="nct,ncs->nts")
         case "matmul":
             return b.add("MatMul", "x", b.floats(4, 4))
         case "vector":

@@ -57,6 +57,14 @@ def test_a_layer_streams(what: str, size: int) -> None:
     assert_streams(b, y, (1, CHANNELS, "S"), 0, size)
 
 
+@pytest.mark.parametrize("op", PARTS)
+def test_a_layer_may_hear_several_at_once(op: str) -> None:
+    b = Builder()
+    first = b.constant(b.noise.standard_normal((1, 2, HIDDEN)), np.float32)
+    states = {5: first, 6: first} if op == "LSTM" else {5: first}
+    assert_streams(b, recurrent(b, op, "x", states), ("S", 2, CHANNELS), 0)
+
+
 def test_a_layer_may_have_the_batch_first() -> None:
     """Against the same layer with time first: onnxruntime knows that form only."""
     first, second = Builder(seed=4), Builder(seed=4)

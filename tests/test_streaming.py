@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,8 +20,11 @@ from tests import graphs, wavenet
 from tests.graphs import Builder
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-EXAMPLES = settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=SLOW)
-FEW = settings(EXAMPLES, max_examples=50)
+# a night has time for more of them, and for others every time: EXAMPLES=5000
+MANY = int(os.environ.get("EXAMPLES", "250"))
+SURE = "EXAMPLES" not in os.environ
+EXAMPLES = settings(max_examples=MANY, deadline=None, derandomize=SURE, suppress_health_check=SLOW)
+FEW = settings(EXAMPLES, max_examples=MANY // 5)
 PULSES = (1, 8, 13)
 
 
@@ -229,6 +233,25 @@ def test_an_image_is_upsampled_along_both_axes() -> None:
     b = Builder()
     y = b.add("ConvTranspose", "x", b.floats(2, 3, 3, 4), b.floats(3), strides=[2, 2], pads=[1, 1, 1, 1])
     graphs.assert_streams(b, y, (1, 2, "S", 5), 2)
+
+
+def test_upsampling_off_time_costs_no_delay() -> None:
+    b = Builder()
+    y = b.add("ConvTranspose", "x", b.floats(2, 3, 3, 2), strides=[2, 2], pads=[1, 0, 1, 0], group=2)
+    y = b.add("Resize", y, "", b.constant([1, 1, 2, 3], np.float32), coordinate_transformation_mode="half_pixel")
+    assert graphs.assert_streams(b, y, ("S", 2, 4, 3), 0).delay == (0,)
+
+
+def test_a_convolution_in_the_manner_of_keras() -> None:
+    """Channels last, and images of one row for what has no rows."""
+    b = Builder()
+    y = b.add("Transpose", b.add("Unsqueeze", "x", b.constant([1])), perm=[0, 3, 1, 2])  # (1, 3, 1, S)
+    y = b.add("Pad", y, b.constant([0, 0, 0, 4, 0, 0, 0, 0]))
+    y = b.add("Conv", y, b.floats(4, 3, 1, 3), dilations=[1, 2])
+    y = b.add("Transpose", y, perm=[0, 2, 3, 1])
+    y = b.add("Relu", b.add("Add", b.add("Squeeze", y, b.constant([1])), b.floats(4)))
+    plan = graphs.assert_streams(b, b.add("MatMul", y, b.floats(4, 2)), (1, "S", 3), 1)
+    assert plan.delay == (0,)
 
 
 def assert_equal(found: list[Any], wanted: list[Any]) -> None:

@@ -34,12 +34,16 @@ __all__ = [
 ]
 
 
-def compile(path: str | Path, pulse: int = 8) -> Plan:
-    """The plan of the ONNX file at `path`, for pulses of `pulse` items of its dynamic axis."""
+def compile(path: str | Path, pulse: int = 8, window: int | None = None) -> Plan:
+    """The plan of the ONNX file at `path`, for pulses of `pulse` items of its dynamic axis.
+
+    With a `window`, means and maxima over all of time are taken over the last `window` items instead, for every item.
+    """
     # Imported here, not above: a satellite imports this package to run plans, and has no onnx to compile with.
-    from pulse import declutter, infer, load, lower, pulsify
+    from pulse import declutter, infer, load, lower, pooling, pulsify
 
     graph = load.load(path)
+    graph = pooling.over_window(graph, window) if window is not None else graph
     graph = infer.infer(graph)
     graph = declutter.declutter(graph)
     graph = pulsify.pulsify(graph, pulse)

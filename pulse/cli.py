@@ -15,6 +15,7 @@ from pulse.infer import infer
 from pulse.load import load
 from pulse.lower import lower
 from pulse.plan import Plan
+from pulse.pooling import over_window
 from pulse.profile import macs, profiled
 from pulse.pulsify import pulsify
 from pulse.step import Step, View, room_size
@@ -31,11 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("nothing to do: say -o, --show, --summary, --explain, --profile or --svg")
     try:
         if options.show:
-            print(show(options.model, options.pulse, options.show))
+            print(show(options, options.show))
         if options.explain:
-            print(explained(_pulsed(options.model, options.pulse)))
+            print(explained(_pulsed(options)))
         if options.svg:
-            draw(_pulsed(options.model, options.pulse), options.svg)
+            draw(_pulsed(options), options.svg)
         if options.summary or options.output or options.profile:
             _plan_as_told(options)
     except PulseError as error:
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plan_as_told(options: argparse.Namespace) -> None:
-    plan = _planned(options.model, options.pulse)
+    plan = _planned(options)
     if options.output:
         _save(plan, options.output)
     if options.summary:
@@ -70,23 +71,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--summary", action="store_true", help="print what the plan needs")
     parser.add_argument("--explain", action="store_true", help="print shape, delay and receptive field of every node")
     parser.add_argument("--profile", action="store_true", help="print what every step costs, and every kind of kernel")
+    parser.add_argument("--window", type=int, help="items that means and maxima over all of time take instead")
     parser.add_argument("--svg", type=Path, help="the picture of the graph to write, by graphviz")
     return parser
 
 
-def _planned(path: Path, pulse: int) -> Plan:
-    if path.suffix == ".plan":
-        return Plan.load(path)
-    return lower(_pulsed(path, pulse))
+def _planned(options: argparse.Namespace) -> Plan:
+    return Plan.load(options.model) if options.model.suffix == ".plan" else lower(_pulsed(options))
 
 
-def _pulsed(path: Path, pulse: int) -> Graph:
-    return pulsify(declutter(infer(load(path))), pulse)
+def _pulsed(options: argparse.Namespace) -> Graph:
+    return pulsify(declutter(infer(_loaded(options))), options.pulse)
 
 
-def show(path: Path, pulse: int, stage: str) -> str:
+def _loaded(options: argparse.Namespace) -> Graph:
+    graph = load(options.model)
+    return graph if options.window is None else over_window(graph, options.window)
+
+
+def show(options: argparse.Namespace, stage: str) -> str:
     """The graph, or the plan, as it is after `stage`; for declutter also what its rules replaced."""
-    graph = load(path)
+    graph = _loaded(options)
     if stage == "load":
         return graph.dump()
     graph = infer(graph)
@@ -96,7 +101,7 @@ def show(path: Path, pulse: int, stage: str) -> str:
     graph = declutter(graph, reasons.append)
     if stage == "declutter":
         return "\n".join([*(f"# {reason}" for reason in reasons), graph.dump()])
-    graph = pulsify(graph, pulse)
+    graph = pulsify(graph, options.pulse)
     return graph.dump() if stage == "pulsify" else listing(lower(graph))
 
 

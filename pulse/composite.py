@@ -88,7 +88,7 @@ def _global_pool(op: str) -> Composite:
 
     def rule(site: Site, y: Written) -> Patch:
         axes = y.constant(np.arange(2, len(site.graph.facts[y.x].shape)))
-        return y.patch(op, y.x, axes, keepdims=1)
+        return y.patch(op, y.x, axes, keepdims=1, **site.node.attributes)
 
     return rule
 

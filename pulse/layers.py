@@ -8,6 +8,7 @@ from pulse.argument import Given, axis_of, broadcast, need, numbers, shapes, wei
 from pulse.dim import Dim, Length, product
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Fact, Node, fact
+from pulse.pooling import pooled
 from pulse.window import windows
 
 
@@ -181,10 +182,12 @@ def arg_extreme(node: Node, given: Given) -> list[Fact]:
 
 
 def _reduced(node: Node, x: Fact, axes: tuple[int, ...]) -> list[Fact]:
+    if x.stream and x.stream.axis in axes and "window" in node.attributes:
+        return [fact(pooled(node, x, axes))]
     if x.stream and x.stream.axis in axes:
         raise NotStreamable(
             f"{node} reduces over time, so nothing comes out before the stream ends; "
-            "use an average pool or a convolution over a fixed number of items"
+            "use an average pool over a fixed number of items, or compile with a window of as many"
         )
     if node.integer("keepdims", 1):
         return [fact(tuple(1 if axis in axes else length for axis, length in enumerate(x.shape)))]

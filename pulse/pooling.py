@@ -1,0 +1,64 @@
+"""`pooling`: reductions over all of time, which never come out of an endless stream, take its last items instead.
+
+Behind such a reduction the batch model has no time any more; the pulsed one has one result for every item. If that
+meets other items of time again, as the weights of squeeze and excite do, time stays on its axis. Otherwise it goes on
+in place of the batch, so that a classifier behind it, which flattens, sees a batch of results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pulse.dim import Length
+from pulse.errors import NotStreamable
+from pulse.graph import Fact, Graph, Node
+
+POOLING = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean")
+_OF_SHAPES = ("Shape", "Size")  # read shapes, and no items
+MAX_WINDOW = 1 << 13  # items
+
+
+def over_window(graph: Graph, items: int) -> Graph:
+    """The graph whose reductions take the last `items` of time, once they are found to go over it."""
+    if not 1 <= items <= MAX_WINDOW:
+        raise NotStreamable(f"pooling: a window of {items} items is impossible; 1 to {MAX_WINDOW} are allowed")
+    return replace(graph, nodes=tuple(_told(graph, node, items) for node in graph.nodes))
+
+
+def _told(graph: Graph, node: Node, items: int) -> Node:
+    if node.op not in POOLING:
+        return node
+    beside = int(_meets_others(graph, node))
+    return replace(node, attributes={**node.attributes, "window": items, "beside": beside})
+
+
+def _meets_others(graph: Graph, pool: Node) -> bool:
+    """Whether something reads what comes of `pool` together with what comes of an input on another way."""
+    behind, others = set(pool.outputs), set(graph.inputs)
+    for node in graph.nodes:
+        if node.name == pool.name or node.op in _OF_SHAPES:
+            continue
+        if behind.isdisjoint(node.inputs):
+            others.update(node.outputs if not others.isdisjoint(node.inputs) else ())
+        elif others.isdisjoint(node.inputs):
+            behind.update(node.outputs)
+        else:
+            return True
+    return False
+
+
+def pooled(node: Node, x: Fact, axes: tuple[int, ...]) -> tuple[Length, ...]:
+    """The shape of a reduction over `axes`, one of which is time."""
+    assert x.stream is not None
+    kept = tuple(1 if axis in axes and axis != x.stream.axis else length for axis, length in enumerate(x.shape))
+    keeps = bool(node.integer("keepdims", 1))
+    if node.integer("beside", 0) or x.stream.axis == 0:
+        if not keeps:
+            raise NotStreamable(f"{node} drops the axis of time, which goes on behind it; export it with keepdim=True")
+        return kept
+    if kept[0] != 1:
+        raise NotStreamable(f"{node} pools several streams at once; export it with a batch of 1")
+    if 0 in axes:
+        raise NotStreamable(f"{node} reduces the batch together with time; reduce time alone")
+    swapped = {**dict(enumerate(kept)), 0: x.stream.length, x.stream.axis: 1}
+    return tuple(length for axis, length in swapped.items() if keeps or axis not in axes)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from pulse.dim import Length
 from pulse.errors import NotStreamable
-from pulse.graph import Fact, Graph, Node
+from pulse.graph import Array, Fact, Graph, Node
 
 POOLING = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean")
 _OF_SHAPES = ("Shape", "Size")  # read shapes, and no items
@@ -22,18 +24,19 @@ def over_window(graph: Graph, items: int) -> Graph:
     """The graph whose reductions take the last `items` of time, once they are found to go over it."""
     if not 1 <= items <= MAX_WINDOW:
         raise NotStreamable(f"pooling: a window of {items} items is impossible; 1 to {MAX_WINDOW} are allowed")
-    return replace(graph, nodes=tuple(_told(graph, node, items) for node in graph.nodes))
+    told: dict[str, Node] = {}
+    constants = dict(graph.constants)
+    for node in graph.nodes:
+        if node.op in POOLING:
+            behind = _behind(graph, node)
+            marks = {"window": items, "beside": int(behind is None)}
+            told[node.name] = replace(node, attributes={**node.attributes, **marks})
+            told |= _counted_by_time(graph, behind or set(), constants)
+    return replace(graph, nodes=tuple(told.get(node.name, node) for node in graph.nodes), constants=constants)
 
 
-def _told(graph: Graph, node: Node, items: int) -> Node:
-    if node.op not in POOLING:
-        return node
-    beside = int(_meets_others(graph, node))
-    return replace(node, attributes={**node.attributes, "window": items, "beside": beside})
-
-
-def _meets_others(graph: Graph, pool: Node) -> bool:
-    """Whether something reads what comes of `pool` together with what comes of an input on another way."""
+def _behind(graph: Graph, pool: Node) -> set[str] | None:
+    """All that comes of `pool`; `None` if something reads that together with what comes of an input on another way."""
     behind, others = set(pool.outputs), set(graph.inputs)
     for node in graph.nodes:
         if node.name == pool.name or node.op in _OF_SHAPES:
@@ -43,8 +46,20 @@ def _meets_others(graph: Graph, pool: Node) -> bool:
         elif others.isdisjoint(node.inputs):
             behind.update(node.outputs)
         else:
-            return True
-    return False
+            return None
+    return behind
+
+
+def _counted_by_time(graph: Graph, behind: set[str], constants: dict[str, Array]) -> dict[str, Node]:
+    """Reshapes whose shape has a batch of 1 in it: that is where time is now, so they keep what there is."""
+    told = {}
+    for node in graph.nodes:
+        shape = graph.constants.get(node.inputs[1]) if node.op == "Reshape" and node.inputs[0] in behind else None
+        if shape is not None and shape.size and shape.reshape(-1)[0] == 1 and not node.integer("allowzero", 0):
+            name = f"{node.outputs[0]}.shape"
+            constants[name] = np.concatenate([[0], shape.reshape(-1)[1:]])
+            told[node.name] = replace(node, inputs=(node.inputs[0], name))
+    return told
 
 
 def pooled(node: Node, x: Fact, axes: tuple[int, ...]) -> tuple[Length, ...]:

@@ -49,9 +49,16 @@ def all_but_the_batch(b: Builder, x: str) -> str:
     return b.add("Gemm", b.add("ReduceMax", w, b.constant([2, 3]), keepdims=0), b.floats(4, 2))
 
 
+def reshaped_by_number(b: Builder, x: str) -> str:
+    """The same, where the exporter knew the batch."""
+    y = b.add("Reshape", b.add("Relu", b.add("GlobalMaxPool", x)), b.constant([1, -1]))
+    return b.add("MatMul", y, b.floats(CHANNELS, 2))
+
+
 NETS: dict[str, Net] = {
     "flattened": flattened,
     "reshaped": reshaped,
+    "reshaped by number": reshaped_by_number,
     "averaged": averaged,
     "image": all_but_the_batch,
 }

@@ -38,3 +38,15 @@ def test_it_streams_from_the_other_exporter(name: str, tmp_path: Path) -> None:
     net = zoo.export(exhibit, tmp_path / "net.onnx", dynamo=True)
     plan = streams(tmp_path / "net.onnx", net, exhibit, exhibit.pulse)
     assert np.isfinite(plan.weights).all()
+
+
+def test_a_classifier_of_clips_hears_the_last_window(tmp_path: Path) -> None:
+    net: Any = zoo.export(zoo.CLASSIFIER, tmp_path / "net.onnx")
+    window = 5
+    plan = pulse.compile(tmp_path / "net.onnx", 8, window)
+    x = zoo.stream(zoo.CLASSIFIER, graphs.enough(plan))
+    (found,) = graphs.streamed(plan, x.numpy(), [0])
+    with torch.no_grad():
+        body = net.body(x)
+        parts = [net.head(body[:, :, max(0, item + 1 - window) : item + 1]) for item in range(body.shape[2])]
+    graphs.assert_law(plan, [torch.cat(parts).numpy()], [found], [0])

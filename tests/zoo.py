@@ -81,6 +81,17 @@ def tc_resnet() -> nn.Module:
     )
 
 
+class Classifier(nn.Module):
+    """A head that pools all of time, as most of these networks have when they are trained on clips."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = tc_resnet(), nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
 class Separable(nn.Module):
     """Depthwise and pointwise convolution with normalisation; several in a row, and a residual around them."""
 
@@ -282,6 +293,8 @@ ZOO: Mapping[str, Exhibit] = {
     "convnext": Exhibit(convnext, FRAMES, 1, 1),
     "transposed": Exhibit(lambda: Transposed(matchbox()), FRAMES, 1, 1),
 }
+
+CLASSIFIER = Exhibit(Classifier, CHANNELS, 2, 0)
 
 
 def network(exhibit: Exhibit) -> nn.Module:

@@ -143,6 +143,20 @@ def gemm_to_product(site: Site) -> Patch | None:
     return y.patch("Add", y.add("MatMul", a, b), y.add("Mul", c[0], beta) if beta != 1 else c[0])
 
 
+def vector_to_matrix(site: Site) -> Patch | None:
+    """x @ y = squeeze(matrix(x) @ matrix(y)): a vector is one row on the left, one column on the right"""
+    node = site.node
+    ranks = [len(site.graph.facts[name].shape) for name in node.inputs] if node.op == "MatMul" else [2]
+    if min(ranks) > 1:
+        return None
+    y, (left, right) = Written(site), node.inputs
+    left = y.add("Unsqueeze", left, y.constant(np.array([0]))) if ranks[0] == 1 else left
+    right = y.add("Unsqueeze", right, y.constant(np.array([1]))) if ranks[1] == 1 else right
+    last = len(site.graph.facts[node.outputs[0]].shape) + ranks.count(1) - 1
+    axes = [last - 1] * (ranks[0] == 1) + [last] * (ranks[1] == 1)
+    return y.patch("Squeeze", y.add("MatMul", left, right), y.constant(np.array(axes)))
+
+
 def difference_to_sum(site: Site) -> Patch | None:
     """x - c = x + -c, x / c = x * (1 / c)"""
     node, c = site.node, site.constant(1)
@@ -313,6 +327,7 @@ RULES: tuple[Rule, ...] = (
     normalisation_to_scale,
     written_out,
     gemm_to_product,
+    vector_to_matrix,
     difference_to_sum,
     pad_into_conv,
     window_to_pool,

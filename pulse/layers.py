@@ -95,16 +95,18 @@ def _evened_out(node: Node, given: Given, axes: tuple[int, ...], shape: tuple[Le
 
 
 def matmul(node: Node, given: Given) -> list[Fact]:
-    x, y = need(node, given, 0).shape, need(node, given, 1).shape
-    if len(x) < 2 or len(y) < 2:
-        raise NotStreamable(f"{node} multiplies {shapes(given)}; vectors must be matrices of one row or column")
+    first, second = need(node, given, 0).shape, need(node, given, 1).shape
+    if not first or not second:
+        raise GraphError(f"{node} multiplies {shapes(given)}, which do not fit")
+    x, y = (1, *first)[-max(2, len(first)) :], second if len(second) > 1 else (*second, 1)
     if isinstance(x[-1], Dim) or isinstance(y[-2], Dim):
         raise NotStreamable(f"{node} multiplies along time; transpose so that time is not the axis it sums over")
     if x[-1] != y[-2]:
         raise GraphError(f"{node} multiplies {shapes(given)}, which do not fit")
     if isinstance(x[-2], Dim) and isinstance(y[-1], Dim):
         raise _time_by_time(node)
-    return [fact((*broadcast(node, given, (x[:-2], y[:-2])), x[-2], y[-1]))]
+    rows, columns = x[-2:-1] if len(first) > 1 else (), y[-1:] if len(second) > 1 else ()
+    return [fact((*broadcast(node, given, (x[:-2], y[:-2])), *rows, *columns))]
 
 
 def _time_by_time(node: Node) -> NotStreamable:

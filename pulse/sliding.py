@@ -43,7 +43,8 @@ def conv_transpose(p: Pulsifier, node: Node) -> None:
     w, group = np.asarray(p.batch.facts[node.inputs[1]].value), node.integer("group", 1)
     slides, strides = turned(node, w.shape[2:])
     time = p.axis(node) - 2
-    if any(min(slide.before, slide.after) < 0 for axis, slide in enumerate(slides) if axis != time):
+    beside = [(slide, stride) for axis, (slide, stride) in enumerate(zip(slides, strides, strict=True)) if axis != time]
+    if any(slide.before < 0 or slide.after <= -stride for slide, stride in beside):  # zeros behind may be cut off
         raise p.refuse(node, "cuts more off an axis beside time than its kernel reaches; slice behind it instead")
     name = _stuffed(p, node, slides, strides)
     delay = p.delay_before(node) * (strides[time] if time >= 0 else 1)

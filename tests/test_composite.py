@@ -52,6 +52,8 @@ EXAMPLES: dict[str, Example] = {
     "product with a vector of the stream": lambda b: b.add(
         "Gemm", b.add("Transpose", b.add("ReduceMean", "x", b.constant([2]), keepdims=0)), b.floats(4, 3), transA=1
     ),
+    "product with a vector": lambda b: b.add("MatMul", "x", b.floats(6)),
+    "product of a vector": lambda b: b.add("MatMul", b.floats(4), "x"),
     "product without an arrow": lambda b: b.add("Einsum", "x", b.floats(6, 2), equation="abc, cd"),
 }
 

@@ -84,7 +84,7 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("attention", NotStreamable, "multiplies time with time, as attention over all of it does"),
     ("attention by letters", NotStreamable, "multiplies time with time"),
     ("matmul", NotStreamable, "multiplies along time; transpose so that time is not the axis it sums over"),
-    ("vector", NotStreamable, "vectors must be matrices of one row or column"),
+    ("vector", NotStreamable, "multiplies along time"),
     ("same with stride", NotStreamable, "pads by auto_pad with stride 2"),
     ("ceil", NotStreamable, "rounds its length up where nothing may be left; export it with ceil_mode=False"),
     ("four axes", NotStreamable, "slides a window of 4 axes over 4; 1 to 3 are supported"),

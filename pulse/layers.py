@@ -13,6 +13,7 @@ from pulse.window import windows
 
 
 def conv(node: Node, given: Given) -> list[Fact]:
+    """(n, filters, *places), one place for each window."""
     x, w = need(node, given, 0), weight(node, given, 1)
     if len(x.shape) != w.ndim:
         raise GraphError(f"{node} gets {len(x.shape)} axes for weights of {w.ndim}")
@@ -25,6 +26,7 @@ def conv(node: Node, given: Given) -> list[Fact]:
 
 
 def pool(node: Node, given: Given) -> list[Fact]:
+    """The same channels, one place for each window."""
     x = need(node, given, 0)
     if node.integer("storage_order", 0):
         raise NotStreamable(f"{node} counts its items by columns; export it with storage_order=0")
@@ -32,6 +34,7 @@ def pool(node: Node, given: Given) -> list[Fact]:
 
 
 def power_pool(node: Node, given: Given) -> list[Fact]:
+    """The same as of any pool."""
     if node.integer("ceil_mode", 0) or node.integer("p", 2) < 1:
         raise NotStreamable(f"{node} has a power below 1, or rounds its length up; export it with ceil_mode=False")
     return pool(node, given)
@@ -43,6 +46,7 @@ def _places(node: Node, x: Fact, kernel: tuple[int, ...]) -> list[Length]:
 
 
 def normalise(node: Node, given: Given) -> list[Fact]:
+    """The shape stays; the statistics are constants, one for each channel."""
     x = need(node, given, 0)
     for index in range(1, 5):
         if weight(node, given, index).shape != (x.shape[1],):
@@ -53,6 +57,7 @@ def normalise(node: Node, given: Given) -> list[Fact]:
 
 
 def softmax(node: Node, given: Given) -> list[Fact]:
+    """The shape stays."""
     x = need(node, given, 0)
     axis = axis_of(node, node.integer("axis", -1), len(x.shape))
     if "flattened" in node.attributes and product(x.shape[axis + 1 :]) != 1:
@@ -67,11 +72,13 @@ def normalised_axes(node: Node, given: Given) -> tuple[int, ...]:
 
 
 def layer_normalisation(node: Node, given: Given) -> list[Fact]:
+    """The shape stays; time is none of the axes that are evened out."""
     x = need(node, given, 0)
     return _evened_out(node, given, normalised_axes(node, given), x.shape)
 
 
 def group_normalisation(node: Node, given: Given) -> list[Fact]:
+    """The shape stays; time is neither the channels nor behind them."""
     x, channels = need(node, given, 0), need(node, given, 0).shape[1]
     groups = node.integer("num_groups", 0) or channels
     if isinstance(channels, Dim) or isinstance(groups, Dim) or channels % groups:
@@ -95,6 +102,7 @@ def _evened_out(node: Node, given: Given, axes: tuple[int, ...], shape: tuple[Le
 
 
 def matmul(node: Node, given: Given) -> list[Fact]:
+    """(..., rows, columns); a vector is one row on the left, one column on the right, and its axis goes again."""
     first, second = need(node, given, 0).shape, need(node, given, 1).shape
     if not first or not second:
         raise GraphError(f"{node} multiplies {shapes(given)}, which do not fit")
@@ -117,6 +125,7 @@ def _time_by_time(node: Node) -> NotStreamable:
 
 
 def gemm(node: Node, given: Given) -> list[Fact]:
+    """(rows, columns)."""
     x, y = need(node, given, 0).shape, need(node, given, 1).shape
     x = x[::-1] if node.integer("transA", 0) else x
     y = y[::-1] if node.integer("transB", 0) else y
@@ -130,6 +139,7 @@ def gemm(node: Node, given: Given) -> list[Fact]:
 
 
 def einsum(node: Node, given: Given) -> list[Fact]:
+    """The lengths of the labels that come out."""
     reads, made = _equation(node)
     items = [need(node, given, index).shape for index in range(len(given))]
     if [len(labels) for labels in reads] != [len(shape) for shape in items]:
@@ -169,15 +179,18 @@ def reduced(node: Node, given: Given) -> tuple[int, ...]:
 
 
 def reduce(node: Node, given: Given) -> list[Fact]:
+    """The axes that are reduced go, or stay with one item."""
     return _reduced(node, need(node, given, 0), reduced(node, given))
 
 
 def global_pool(node: Node, given: Given) -> list[Fact]:
+    """All axes behind the channels stay with one item."""
     x = need(node, given, 0)
     return _reduced(node, x, tuple(range(2, len(x.shape))))
 
 
 def arg_extreme(node: Node, given: Given) -> list[Fact]:
+    """The place of an extreme, as a whole number, along an axis that goes or stays with one item."""
     x = need(node, given, 0)
     axis = axis_of(node, node.integer("axis", 0), len(x.shape))
     return [replace(item, dtype="int64") for item in _reduced(node, x, (axis,))]

@@ -16,6 +16,7 @@ MAX_TIMES = 64  # that a value is repeated along one axis
 
 
 def transpose(node: Node, given: Given) -> list[Fact]:
+    """The axes in another order."""
     x = need(node, given, 0)
     axes = node.integers("perm", tuple(reversed(range(len(x.shape)))))
     if sorted(axes) != list(range(len(x.shape))):
@@ -68,6 +69,7 @@ def _time_cut(node: Node, length: Dim, start: Length, end: Length, step: int) ->
 
 
 def sliced(node: Node, given: Given) -> list[Fact]:
+    """What is taken of every axis."""
     x = need(node, given, 0)
     taken = cuts(node, given)
     shape = tuple(taken[axis][1] if axis in taken else length for axis, length in enumerate(x.shape))
@@ -75,6 +77,7 @@ def sliced(node: Node, given: Given) -> list[Fact]:
 
 
 def split(node: Node, given: Given) -> list[Fact]:
+    """The parts of an axis, which is not time."""
     x = need(node, given, 0)
     axis = axis_of(node, node.integer("axis", 0), len(x.shape))
     length = x.shape[axis]
@@ -91,6 +94,7 @@ def split(node: Node, given: Given) -> list[Fact]:
 
 
 def concat(node: Node, given: Given) -> list[Fact]:
+    """The lengths along an axis, which is not time, added up."""
     items = [need(node, given, index) for index in range(len(given))]
     shape = items[0].shape
     axis = axis_of(node, node.integer("axis", 0), len(shape))
@@ -106,6 +110,7 @@ def concat(node: Node, given: Given) -> list[Fact]:
 
 
 def squeeze(node: Node, given: Given) -> list[Fact]:
+    """Without axes of one item."""
     x = need(node, given, 0)
     rank = len(x.shape)
     axes = {axis_of(node, axis, rank) for axis in numbers(node, given, 1) or []}
@@ -116,6 +121,7 @@ def squeeze(node: Node, given: Given) -> list[Fact]:
 
 
 def unsqueeze(node: Node, given: Given) -> list[Fact]:
+    """With more axes of one item."""
     x = need(node, given, 0)
     added = numbers(node, given, 1) or []
     axes = {axis_of(node, axis, len(x.shape) + len(added)) for axis in added}
@@ -127,6 +133,7 @@ def unsqueeze(node: Node, given: Given) -> list[Fact]:
 
 
 def reshape(node: Node, given: Given) -> list[Fact]:
+    """As many elements in another shape."""
     x = need(node, given, 0)
     shape = numbers(node, given, 1) or []
     if not node.integer("allowzero", 0):
@@ -150,6 +157,7 @@ def _missing(whole: tuple[Length, ...], part: tuple[Length, ...]) -> Length:
 
 
 def flatten(node: Node, given: Given) -> list[Fact]:
+    """Two axes, in front of and behind one place."""
     x = need(node, given, 0)
     rank = len(x.shape)
     axis = node.integer("axis", 1)
@@ -158,6 +166,7 @@ def flatten(node: Node, given: Given) -> list[Fact]:
 
 
 def pad(node: Node, given: Given) -> list[Fact]:
+    """Every axis with its pads."""
     x = need(node, given, 0)
     before, after = pads(node, given)
     mode = node.text("mode", "constant")
@@ -183,6 +192,7 @@ def pads(node: Node, given: Given) -> tuple[list[int], list[int]]:
 
 
 def gather(node: Node, given: Given) -> list[Fact]:
+    """The axis that is gathered from, in the shape of the indices."""
     x, indices = need(node, given, 0), need(node, given, 1)
     axis = axis_of(node, node.integer("axis", 0), len(x.shape))
     if indices.value is None:
@@ -196,17 +206,20 @@ def gather(node: Node, given: Given) -> list[Fact]:
 
 
 def expand(node: Node, given: Given) -> list[Fact]:
+    """The shape that broadcasting makes."""
     x = need(node, given, 0)
     return [fact(broadcast(node, given, (x.shape, tuple(numbers(node, given, 1) or ()))), x.dtype)]
 
 
 def constant_of_shape(node: Node, given: Given) -> list[Fact]:
+    """One number everywhere; time may be among the lengths."""
     value = node.attributes.get("value", np.zeros(1, np.float32))
     assert isinstance(value, np.ndarray)
     return [fact(tuple(numbers(node, given, 0) or ()), value.dtype.name)]
 
 
 def tile(node: Node, given: Given) -> list[Fact]:
+    """Every axis as often as it is repeated."""
     x, times = need(node, given, 0), numbers(node, given, 1) or []
     if len(times) != len(x.shape) or not all(isinstance(many, int) and 1 <= many <= MAX_TIMES for many in times):
         raise NotStreamable(f"{node} repeats {shown(x.shape)} by {[str(many) for many in times]}, which is impossible")
@@ -216,6 +229,7 @@ def tile(node: Node, given: Given) -> list[Fact]:
 
 
 def space_to_depth(node: Node, given: Given) -> list[Fact]:
+    """Blocks of an image as channels."""
     x, block = need(node, given, 0), node.integer("blocksize", 1)
     if len(x.shape) != 4 or block < 1 or any(isinstance(size, int) and size % block for size in x.shape[2:]):
         raise GraphError(f"{node} makes blocks of {block} from {shown(x.shape)}")
@@ -223,6 +237,7 @@ def space_to_depth(node: Node, given: Given) -> list[Fact]:
 
 
 def depth_to_space(node: Node, given: Given) -> list[Fact]:
+    """Channels as blocks of an image."""
     x, block = need(node, given, 0), node.integer("blocksize", 1)
     if len(x.shape) != 4 or block < 1 or isinstance(x.shape[1], Dim) or x.shape[1] % block**2:
         raise GraphError(f"{node} makes blocks of {block} from the channels of {shown(x.shape)}")

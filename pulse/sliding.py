@@ -15,6 +15,7 @@ _POINT = Window(1, 1, 1, 0, 0)
 
 
 def conv(p: Pulsifier, node: Node) -> None:
+    """Wait for what the kernel sees, and convolve that."""
     kernel = p.batch.facts[node.inputs[1]].sizes[2:]
     name, slides, delay = _under_window(p, node, kernel, 0.0)
     inputs = (name, *node.inputs[1:])
@@ -23,11 +24,13 @@ def conv(p: Pulsifier, node: Node) -> None:
 
 
 def max_pool(p: Pulsifier, node: Node) -> None:
+    """The same for a maximum, whose padding is lower than any number."""
     name, slides, delay = _under_window(p, node, node.integers("kernel_shape", ()), LOWEST)
     p.emit(Node("MaxPool", node.name, (name,), node.outputs, _sliding(slides)), delay)
 
 
 def average_pool(p: Pulsifier, node: Node) -> None:
+    """The same for a mean; where padding does not count, it is divided by the part that lies on items."""
     name, slides, delay = _under_window(p, node, node.integers("kernel_shape", ()), 0.0)
     share = _share(p, node, slides)
     if share is None:
@@ -131,14 +134,8 @@ def _under_window(
     """
     slides = windows(node, kernel, p.batch.facts[node.inputs[0]].shape[2:])
     time, delay = p.axis(node) - 2, p.delay_before(node)
-    name = _padded(
-        p,
-        node,
-        tuple(
-            (0, 0) if axis == time else (slide.before, slide.after + slide.beyond) for axis, slide in enumerate(slides)
-        ),
-        outside,
-    )
+    pads = [(slide.before, slide.after + slide.beyond) for slide in slides]
+    name = _padded(p, node, tuple((0, 0) if axis == time else pad for axis, pad in enumerate(pads)), outside)
     if time < 0:
         return name, slides, delay
     slide = slides[time]

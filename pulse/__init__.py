@@ -7,6 +7,7 @@ graphs and arrays; it knows nothing of what they mean.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pulse.errors import (
     GraphError,
@@ -34,10 +35,11 @@ __all__ = [
 ]
 
 
-def compile(path: str | Path, pulse: int = 8, window: int | None = None) -> Plan:
+def compile(path: str | Path, pulse: int = 8, window: int | Literal["running"] | None = None) -> Plan:
     """The plan of the ONNX file at `path`, for pulses of `pulse` items of its dynamic axis.
 
-    With a `window`, means and maxima over all of time are taken over the last `window` items instead, for every item.
+    With a `window`, means, maxima and variances over all of time are taken over the last `window` items instead, for
+    every item, or with "running" over all items since the reset. What meets them on another way meets those so far.
     """
     # Imported here, not above: a satellite imports this package to run plans, and has no onnx to compile with.
     from pulse import declutter, infer, load, lower, pooling, pulsify

@@ -15,7 +15,7 @@ from pulse.infer import infer
 from pulse.load import load
 from pulse.lower import lower
 from pulse.plan import Plan
-from pulse.pooling import over_window
+from pulse.pooling import RUNNING, over_window
 from pulse.profile import macs, profiled
 from pulse.pulsify import pulsify
 from pulse.step import Step, View, room_size
@@ -71,9 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--summary", action="store_true", help="print what the plan needs")
     parser.add_argument("--explain", action="store_true", help="print shape, delay and receptive field of every node")
     parser.add_argument("--profile", action="store_true", help="print what every step costs, and every kind of kernel")
-    parser.add_argument("--window", type=int, help="items that means and maxima over all of time take instead")
+    parser.add_argument("--window", type=_window, help="items that means over all of time take instead, or 'running'")
     parser.add_argument("--svg", type=Path, help="the picture of the graph to write, by graphviz")
     return parser
+
+
+def _window(text: str) -> int | str:
+    return text if text == RUNNING else int(text)
 
 
 def _planned(options: argparse.Namespace) -> Plan:

@@ -11,11 +11,11 @@ import numpy as np
 from pulse.argument import axis_of
 from pulse.composite import COMPOSITES, written_out
 from pulse.dim import Dim
-from pulse.graph import Array, Attribute, Graph, Node
+from pulse.graph import Array, Graph, Node
 from pulse.infer import infer
-from pulse.layers import reduced
 from pulse.moves import cuts, pads
 from pulse.rewrite import Explain, Patch, Rule, Site, Written, rewrite
+from pulse.running import WRITTEN_OUT, running_pool, variance_to_means, window_to_pool
 from pulse.window import Window, windows
 
 # ops that a rule below always removes, so that the later stages have no row for them
@@ -27,6 +27,7 @@ REMOVED = (
     "Split",
     "Sum",
     *COMPOSITES,
+    *WRITTEN_OUT,
 )
 
 
@@ -209,35 +210,6 @@ def mirror_to_gather(site: Site) -> Patch | None:
     return y.patch("Pad", x, y.constant(np.array([*before, *after])), **node.attributes)
 
 
-def window_to_pool(site: Site) -> Patch | None:
-    """mean over time = average_pool over its last items, with the pool along the last axis; the same for max"""
-    node, x = site.node, site.graph.facts[site.node.inputs[0]]
-    axes = reduced(node, site.given) if "window" in node.attributes and node.op in _POOLS else ()
-    if x.stream is None or x.stream.axis not in axes:
-        return None
-    y, rank, time, items = Written(site), len(x.shape), x.stream.axis, node.integer("window", 1)
-    others = [axis for axis in axes if axis != time]
-    value = y.add(node.op, y.x, y.constant(np.array(others)), keepdims=1) if others else y.x
-    value = y.add("Transpose", value, perm=(*(axis for axis in range(rank) if axis != time), time))
-    if rank < 3:
-        value = y.add("Unsqueeze", value, y.constant(np.array([0])))
-    flat = (0,) * (max(rank, 3) - 3)
-    sizes: dict[str, Attribute] = {"kernel_shape": (*(1 for _ in flat), items), "pads": (*flat, items - 1, *flat, 0)}
-    value = y.add(_POOLS[node.op], value, **sizes)
-    if rank < 3:
-        value = y.add("Squeeze", value, y.constant(np.array([0])))
-    value = y.add("Transpose", value, perm=(*range(time), rank - 1, *range(time, rank - 1)))
-    if node.integer("beside", 0) or time == 0:
-        return y.patch("Identity", value)
-    swap = tuple({0: time, time: 0}.get(axis, axis) for axis in range(rank))
-    if node.integer("keepdims", 1):
-        return y.patch("Transpose", value, perm=swap)
-    return y.patch("Squeeze", y.add("Transpose", value, perm=swap), y.constant(np.array(axes)))
-
-
-_POOLS = {"ReduceMax": "MaxPool", "ReduceMean": "AveragePool"}
-
-
 def scale_after_conv(site: Site) -> Patch | None:
     """(w * x + b) * c = (c w) * x + c b, (w * x + b) + c = w * x + (b + c), with c one number per channel"""
     node = site.node
@@ -330,6 +302,8 @@ RULES: tuple[Rule, ...] = (
     vector_to_matrix,
     difference_to_sum,
     pad_into_conv,
+    running_pool,
+    variance_to_means,
     window_to_pool,
     mirror_to_gather,
     scale_after_conv,

@@ -8,7 +8,7 @@ from pulse.argument import Given, axis_of, broadcast, need, numbers, shapes, wei
 from pulse.dim import Dim, Length, product
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Fact, Node, fact
-from pulse.pooling import pooled
+from pulse.pooling import ALL_SO_FAR, pooled
 from pulse.window import windows
 
 
@@ -183,6 +183,20 @@ def reduce(node: Node, given: Given) -> list[Fact]:
     return _reduced(node, need(node, given, 0), reduced(node, given))
 
 
+def variance(node: Node, given: Given) -> list[Fact]:
+    """The same as of any reduction."""
+    x, axes = need(node, given, 0), reduced(node, given)
+    over_time, running = x.stream and x.stream.axis in axes, node.integer("window", 1) == ALL_SO_FAR
+    if over_time and running and len(axes) > 1:
+        raise NotStreamable(f"{node} takes the variance over time and other axes at once; compile with a fixed window")
+    if over_time and not running and node.integer("correction", 0):
+        raise NotStreamable(
+            f"{node} divides by one item less than there are; export it with unbiased=False (correction=0), "
+            "or compile with the window running"
+        )
+    return _reduced(node, x, axes)
+
+
 def global_pool(node: Node, given: Given) -> list[Fact]:
     """All axes behind the channels stay with one item."""
     x = need(node, given, 0)
@@ -202,7 +216,7 @@ def _reduced(node: Node, x: Fact, axes: tuple[int, ...]) -> list[Fact]:
     if x.stream and x.stream.axis in axes:
         raise NotStreamable(
             f"{node} reduces over time, so nothing comes out before the stream ends; "
-            "use an average pool over a fixed number of items, or compile with a window of as many"
+            "use an average pool over a fixed number of items, or compile with a window of as many, or a running one"
         )
     if node.integer("keepdims", 1):
         return [fact(tuple(1 if axis in axes else length for axis, length in enumerate(x.shape)))]

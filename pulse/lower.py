@@ -25,6 +25,8 @@ from pulse.place import lives, placed, weights
 from pulse.plan import Plan, with_golden
 from pulse.reach import receptive_field
 from pulse.recurrence import gru, lstm, rnn
+from pulse.sliding import LOWEST
+from pulse.statistics import IN_DOUBLE
 from pulse.step import ROOMS, Parameter, Step, View, room_size
 
 Rule = Callable[[Lowering, Node], None]
@@ -143,6 +145,31 @@ def _cum_sum(lo: Lowering, node: Node) -> None:
         x, out = (view.cut(len(view.shape) - 1, view.shape[-1] - 1, view.shape[-1], -1) for view in (x, out))
     total = lo.state((*x.shape[:-1], 1), 0.0) if axis == lo.time(node.inputs[0]) else None
     lo.step(node, (out, total), (x,), exclusive=node.integer("exclusive", 0))
+
+
+def _running_max(lo: Lowering, node: Node) -> None:
+    out, left, x = _running(lo, node)
+    lo.step(node, (out, left, lo.state((*x.shape[:-1], 1), LOWEST)), (x,))
+
+
+def _running_mean(lo: Lowering, node: Node) -> None:
+    out, left, x = _running(lo, node)
+    double = (*x.shape[:-1], IN_DOUBLE)
+    lo.step(node, (out, left, lo.state((IN_DOUBLE,), 0.0), lo.state(double, 0.0), lo.arena(double)), (x,))
+
+
+def _running_variance(lo: Lowering, node: Node) -> None:
+    out, left, x = _running(lo, node)
+    double = (*x.shape[:-1], IN_DOUBLE)
+    memory = (lo.state((IN_DOUBLE,), 0.0), lo.state(double, 0.0), lo.state(double, 0.0))
+    scratch = (lo.arena(double), lo.arena(double))
+    lo.step(node, (out, left, *memory, *scratch), (x,), correction=node.integer("correction", 0))
+
+
+def _running(lo: Lowering, node: Node) -> tuple[View, View, View]:
+    """Where the results go, the items of the warm-up that are left, and the input; time last."""
+    time = lo.time(node.inputs[0])
+    return lo.write(node).last(time), lo.state((1,), float(node.integer("wait", 0))), lo.read(node).last(time)
 
 
 def _front(lo: Lowering, node: Node) -> None:
@@ -316,6 +343,9 @@ RULES: Mapping[str, Rule] = {
     "RNN": rnn,
     "Reshape": _reshape,
     "Resize": _resize,
+    "RunningMax": _running_max,
+    "RunningMean": _running_mean,
+    "RunningVariance": _running_variance,
     "Slice": _slice,
     "Softmax": _softmax,
     "Stuff": _stuff,

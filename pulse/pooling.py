@@ -1,5 +1,7 @@
 """`pooling`: reductions over all of time, which never come out of an endless stream, take its last items instead.
 
+Or they run: every result takes all items that came so far, so that the last one is what the batch model makes of them.
+
 Behind such a reduction the batch model has no time any more; the pulsed one has one result for every item. If that
 meets other items of time again, as the weights of squeeze and excite do, time stays on its axis. Otherwise it goes on
 in place of the batch, so that a classifier behind it, which flattens, sees a batch of results.
@@ -11,19 +13,26 @@ from dataclasses import replace
 
 import numpy as np
 
+from pulse.deviation import with_variances
 from pulse.dim import Length
 from pulse.errors import NotStreamable
 from pulse.graph import Array, Fact, Graph, Node
 
-POOLING = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean")
+POOLING = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean", "ReduceVariance")
+RUNNING = "running"  # the name of the window of all items so far
+ALL_SO_FAR = 0  # its size
 _OF_SHAPES = ("Shape", "Size")  # read shapes, and no items
 MAX_WINDOW = 1 << 13  # items
 
 
-def over_window(graph: Graph, items: int) -> Graph:
-    """The graph whose reductions take the last `items` of time, once they are found to go over it."""
-    if not 1 <= items <= MAX_WINDOW:
-        raise NotStreamable(f"pooling: a window of {items} items is impossible; 1 to {MAX_WINDOW} are allowed")
+def over_window(graph: Graph, window: int | str) -> Graph:
+    """The graph whose reductions take the last items of time, or all so far, once they are found to go over it."""
+    items = ALL_SO_FAR if window == RUNNING else window
+    if not isinstance(items, int) or (window != RUNNING and not 1 <= items <= MAX_WINDOW):
+        raise NotStreamable(
+            f"pooling: a window of {window} items is impossible; 1 to {MAX_WINDOW} are allowed, and {RUNNING!r}"
+        )
+    graph = with_variances(graph)
     told: dict[str, Node] = {}
     constants = dict(graph.constants)
     for node in graph.nodes:
@@ -38,8 +47,12 @@ def over_window(graph: Graph, items: int) -> Graph:
 def _behind(graph: Graph, pool: Node) -> set[str] | None:
     """All that comes of `pool`; `None` if something reads that together with what comes of an input on another way."""
     behind, others = set(pool.outputs), set(graph.inputs)
+    beside = _pools_beside(graph, pool)
     for node in graph.nodes:
         if node.name == pool.name or node.op in _OF_SHAPES:
+            continue
+        if node.name in beside:
+            behind.update(node.outputs)
             continue
         if behind.isdisjoint(node.inputs):
             others.update(node.outputs if not others.isdisjoint(node.inputs) else ())
@@ -48,6 +61,29 @@ def _behind(graph: Graph, pool: Node) -> set[str] | None:
         else:
             return None
     return behind
+
+
+def _pools_beside(graph: Graph, pool: Node) -> set[str]:
+    """The pools over the same axes that `pool` does not come of, nor they of it: their results go the same way."""
+    alike = [node for node in graph.nodes if node.op in POOLING and _axes(graph, node) == _axes(graph, pool)]
+    of = {node.name: _comes_of(graph, node) for node in alike}
+    return {node.name for node in alike if node.name not in of[pool.name] and pool.name not in of[node.name]}
+
+
+def _axes(graph: Graph, pool: Node) -> list[int] | None:
+    axes = graph.constants.get(pool.inputs[1]) if len(pool.inputs) > 1 else None
+    return None if axes is None else [int(axis) for axis in axes.reshape(-1)]
+
+
+def _comes_of(graph: Graph, last: Node) -> set[str]:
+    """The names of the nodes that `last` is computed from, its own included."""
+    producers, found, waiting = graph.producers(), set[str](), [last]
+    while waiting:
+        node = waiting.pop()
+        if node.name not in found:
+            found.add(node.name)
+            waiting += [producers[name] for name in node.inputs if name in producers]
+    return found
 
 
 def _counted_by_time(graph: Graph, behind: set[str], constants: dict[str, Array]) -> dict[str, Node]:

@@ -19,8 +19,8 @@ input: with `D = 0` they are the memory's initial content, otherwise a `Fill` wr
 end changes nothing: the end of an endless stream never comes out. What is cut off there is waited for: an item is in
 `x[:-2]` only once two more have come.
 
-What remembers without a bound (a recurrent layer, a sum over all that came) must not see warm-up at all: its state
-begins with item `D` of its input. What makes `f` items of one is `f` times as late.
+What remembers without a bound (a recurrent layer, a sum or a mean over all that came) must not see warm-up at all:
+its state begins with item `D` of its input. What makes `f` items of one is `f` times as late.
 
 Where streams meet, `meet` delays all to the latest. Everything else follows the stream axis through an op that does
 not touch it. A node for which neither holds is refused with a sentence; nothing is guessed.
@@ -183,6 +183,12 @@ def _recur(p: Pulsifier, node: Node) -> None:
     p.emit(node, delay, wait=delay, activations=",".join(memory.activations(node)))
 
 
+def _run(p: Pulsifier, node: Node) -> None:
+    """The same for what is known of all items so far, by its maximum, mean or variance."""
+    delay = p.delay_before(node)
+    p.emit(node, delay, wait=delay)
+
+
 def _sum_up(p: Pulsifier, node: Node) -> None:
     """What warm-up leaves is nothing to a sum if it is 0."""
     delay, axis = p.delay_before(node), memory.sum_axis(node, p.given(node))
@@ -231,6 +237,9 @@ RULES: Mapping[str, Rule] = {
     "Pad": _pad,
     "Reshape": _reshape,
     "Resize": _repeat,
+    "RunningMax": _run,
+    "RunningMean": _run,
+    "RunningVariance": _run,
     "Slice": _slice,
     "Softmax": _off_axis,
     "Squeeze": _reshape,

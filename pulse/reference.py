@@ -12,6 +12,7 @@ import numpy as np
 
 from pulse.cells import gru, lstm, rnn
 from pulse.elementwise import ACTIVATIONS, BINARY, OTHERS, UNARY, gate
+from pulse.statistics import running_max, running_mean, running_variance
 from pulse.step import Floats, Kernel
 
 
@@ -181,5 +182,8 @@ KERNELS: Mapping[str, Kernel] = {
     "ReduceMin": _reduce(np.minimum),
     "ReduceProd": _reduce(np.multiply),
     "ReduceSum": _reduce(np.add),
+    "RunningMax": running_max,
+    "RunningMean": running_mean,
+    "RunningVariance": running_variance,
     "Softmax": softmax,
 }

@@ -30,7 +30,8 @@ def kernels(plan: Plan) -> list[str]:
 # --- the tables ---------------------------------------------------------------------------------------------------
 
 ON_CONSTANTS = {"Range", "Shape", "Size"}  # these are computed by the compiler or refused
-STREAMED = set(load.OPS) - {"Constant", "Upsample"} - ON_CONSTANTS
+OURS = {"ReduceVariance", "RunningMax", "RunningMean", "RunningVariance"}  # these no file has
+STREAMED = set(load.OPS) - {"Constant", "Upsample"} - ON_CONSTANTS | OURS
 VIEWED = {"ConstantOfShape", "Flatten", "Squeeze", "Unsqueeze"}  # these become an Expand, or a Reshape
 ONLY_PULSED = {"Delay", "Fill", "Front", "Gate", "Stuff"}
 TURNED = {"ConvTranspose"}  # this becomes a Conv

@@ -12,6 +12,7 @@ import pytest
 import pulse
 from pulse.cli import main
 from pulse.errors import NotStreamable
+from pulse.reference import KERNELS
 from tests import graphs
 from tests.graphs import Builder
 
@@ -19,7 +20,7 @@ CHANNELS, WINDOW = 3, 6
 Net = Callable[[Builder, str], str]
 
 
-def planned(b: Builder, y: str, tmp_path: Path, window: int | None = WINDOW) -> pulse.Plan:
+def planned(b: Builder, y: str, tmp_path: Path, window: Any = WINDOW) -> pulse.Plan:
     path = tmp_path / "net.onnx"
     path.write_bytes(b.model((1, CHANNELS, "S"), [y]).SerializeToString())
     return pulse.compile(path, 4, window)
@@ -55,7 +56,46 @@ def reshaped_by_number(b: Builder, x: str) -> str:
     return b.add("MatMul", y, b.floats(CHANNELS, 2))
 
 
+def apart(b: Builder, x: str) -> str:
+    return b.add("Sub", x, b.add("ReduceMean", x, b.constant([2]), keepdims=1))
+
+
+def spread(b: Builder, x: str) -> str:
+    """The square root of the variance, as exporters write it, beside mean and maximum."""
+    far = apart(b, b.add("Add", x, b.constant(3.0, np.float32)))
+    variance = b.add("ReduceMean", b.add("Mul", far, far), b.constant([2]), keepdims=0)
+    parts = [b.add("Sqrt", b.add("Add", variance, b.constant(0.1, np.float32)))]
+    parts += [b.add(op, x, b.constant([2]), keepdims=0) for op in ("ReduceMean", "ReduceMax")]
+    return b.add("Concat", *parts, axis=1)
+
+
+def spread_by_power(b: Builder, x: str) -> str:
+    squares = b.add("Pow", apart(b, x), b.constant(2.0, np.float32))
+    return b.add("Flatten", b.add("ReduceMean", squares, b.constant([2]), keepdims=1))
+
+
+def normalised(b: Builder, x: str) -> str:
+    """A variance off time, which stays what it is, in front of a pool."""
+    mean = b.add("ReduceMean", x, b.constant([1]), keepdims=1)
+    far = b.add("Sub", x, mean)
+    variance = b.add("ReduceMean", b.add("Mul", far, far), b.constant([1]), keepdims=1)
+    even = b.add("Div", far, b.add("Sqrt", b.add("Add", variance, b.constant(0.1, np.float32))))
+    return b.add("Flatten", b.add("GlobalMaxPool", even))
+
+
+def corrected(b: Builder, x: str, axis: int = 2) -> str:
+    """The variance of n items as torch.var writes it: divided by n - 1."""
+    far = b.add("Sub", x, b.add("ReduceMean", x, b.constant([axis]), keepdims=1))
+    variance = b.add("ReduceMean", b.add("Mul", far, far), b.constant([axis]), keepdims=1)
+    many = b.add("Cast", b.add("ReduceProd", b.add("Gather", b.add("Shape", x), b.constant([axis])), keepdims=0), to=1)
+    return b.add("Div", b.add("Mul", variance, many), b.add("Sub", many, b.constant(1.0, np.float32)))
+
+
 NETS: dict[str, Net] = {
+    "corrected off time": lambda b, x: b.add("Flatten", b.add("GlobalAveragePool", corrected(b, x, 1))),
+    "spread": spread,
+    "spread by power": spread_by_power,
+    "normalised": normalised,
     "flattened": flattened,
     "reshaped": reshaped,
     "reshaped by number": reshaped_by_number,
@@ -64,17 +104,59 @@ NETS: dict[str, Net] = {
 }
 
 
+@pytest.mark.parametrize("window", [WINDOW, "running"])
 @pytest.mark.parametrize("what", NETS)
-def test_every_item_is_what_the_batch_makes_of_its_window(what: str, tmp_path: Path) -> None:
+def test_every_item_is_what_the_batch_makes_of_its_window(what: str, window: Any, tmp_path: Path) -> None:
     b = Builder()
-    plan = planned(b, NETS[what](b, "x"), tmp_path)
+    plan = planned(b, NETS[what](b, "x"), tmp_path, window)
     x = np.random.default_rng(3).standard_normal((1, CHANNELS, 24)).astype(np.float32)
     (found,) = graphs.streamed(plan, x, [0])
     model = graphs.onnx.load(tmp_path / "net.onnx")
     assert plan.delay == (0,)
     for item in range(24):
-        (wanted,) = graphs.whole(model, x[:, :, max(0, item + 1 - WINDOW) : item + 1])
-        np.testing.assert_allclose(found[item : item + 1], wanted, atol=1e-5)
+        first = 0 if window == "running" else max(0, item + 1 - WINDOW)
+        (wanted,) = graphs.whole(model, x[:, :, first : item + 1])
+        np.testing.assert_allclose(found[item : item + 1], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("what", ["flattened", "reshaped", "spread"])
+def test_what_runs_behind_a_delay_starts_with_the_first_item(what: str, tmp_path: Path) -> None:
+    b = Builder()
+    late = b.add("Log", b.add("Exp", b.add("Conv", "x", b.floats(CHANNELS, CHANNELS, 6))))
+    plan = planned(b, NETS[what](b, late), tmp_path, "running")
+    x = np.random.default_rng(3).standard_normal((1, CHANNELS, 24)).astype(np.float32)
+    state = pulse.State(plan)
+    graphs.streamed(plan, 9 * x, [0], state)
+    state.reset()
+    (found,) = graphs.streamed(plan, x, [0], state)
+    model = graphs.onnx.load(tmp_path / "net.onnx")
+    assert plan.delay == (5,)
+    for item in range(19):
+        (wanted,) = graphs.whole(model, x[:, :, : item + 6])
+        np.testing.assert_allclose(found[item + 5 : item + 6], wanted, atol=1e-4)
+
+
+def test_streams_run_apart(tmp_path: Path) -> None:
+    b = Builder()
+    plan = planned(b, spread(b, "x"), tmp_path, "running")
+    x = np.random.default_rng(3).standard_normal((2, 1, CHANNELS, 24)).astype(np.float32)
+    both = pulse.State(plan, streams=2)
+    found = [both.run(x[..., at : at + 4])[0].copy() for at in range(0, 24, 4)]
+    for stream in range(2):
+        (alone,) = graphs.streamed(plan, x[stream], [0])
+        np.testing.assert_array_equal(np.concatenate([part[stream] for part in found]), alone)
+
+
+def test_a_mean_does_not_drift_over_weeks() -> None:
+    """After as many items as a year has hundredths of a second, one more still counts."""
+    many = 365 * 24 * 3600 * 100
+    count, mean, scratch = (np.zeros(2, np.float32) for _ in range(3))
+    count.view(np.float64)[0], mean.view(np.float64)[0] = many, 1.0
+    out, left, x = np.zeros(4, np.float32), np.zeros(1, np.float32), np.full(4, 2, np.float32)
+    for _ in range(250):
+        KERNELS["RunningMean"](out, left, count, mean, scratch, x)
+    np.testing.assert_allclose(mean.view(np.float64)[0] - 1, 1000 / (many + 1000), rtol=1e-6)
+    assert count.view(np.float64)[0] == many + 1000
 
 
 def test_squeeze_and_excite_weighs_items_by_what_came_before(tmp_path: Path) -> None:
@@ -101,11 +183,16 @@ def test_a_window_behind_a_delay_starts_with_the_first_item(tmp_path: Path) -> N
         np.testing.assert_allclose(found[item + 2 : item + 3], wanted, atol=1e-5)
 
 
-REFUSED: dict[str, tuple[Callable[[Builder], str], int | None, str]] = {
+def variance_of_an_image(b: Builder) -> str:
+    far = b.add("Sub", "x", b.add("ReduceMean", "x", b.constant([1, 2]), keepdims=1))
+    return b.add("ReduceMean", b.add("Mul", far, far), b.constant([1, 2]), keepdims=1)
+
+
+REFUSED: dict[str, tuple[Callable[[Builder], str], Any, str]] = {
     "not asked for": (
         lambda b: b.add("GlobalAveragePool", "x"),
         None,
-        "use an average pool over a fixed number of items, or compile with a window of as many",
+        "use an average pool over a fixed number of items, or compile with a window of as many, or a running one",
     ),
     "no items": (lambda b: b.add("GlobalAveragePool", "x"), 0, "a window of 0 items is impossible; 1 to 8192"),
     "time is dropped and met again": (
@@ -118,6 +205,12 @@ REFUSED: dict[str, tuple[Callable[[Builder], str], int | None, str]] = {
         WINDOW,
         "reduces the batch together with time; reduce time alone",
     ),
+    "deviation over a window": (
+        lambda b: corrected(b, "x"),
+        WINDOW,
+        r"divides by one item less than there are; export it with unbiased=False \(correction=0\), or compile with",
+    ),
+    "variance over an image": (variance_of_an_image, "running", "over time and other axes at once"),
     "sum": (lambda b: b.add("ReduceSum", "x", b.constant([2])), WINDOW, "reduces over time"),
 }
 
@@ -137,3 +230,5 @@ def test_the_window_is_an_option(tmp_path: Path, capsys: Any) -> None:
     assert main([str(tmp_path / "net.onnx"), "--summary"]) == 1
     assert main([str(tmp_path / "net.onnx"), "--summary", "--window", "9"]) == 0
     assert "receptive field  9 items" in capsys.readouterr().out
+    assert main([str(tmp_path / "net.onnx"), "--show", "lower", "--window", "running"]) == 0
+    assert "= RunningMean(" in capsys.readouterr().out

@@ -40,6 +40,32 @@ def test_it_streams_from_the_other_exporter(name: str, tmp_path: Path) -> None:
     assert np.isfinite(plan.weights).all()
 
 
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_a_speaker_is_known_by_all_that_was_said_so_far(dynamo: bool, tmp_path: Path) -> None:
+    net: Any = zoo.export(zoo.SPEAKER, tmp_path / "net.onnx", dynamo=dynamo)
+    plan = pulse.compile(tmp_path / "net.onnx", 8, "running")
+    x = zoo.stream(zoo.SPEAKER, graphs.enough(plan) + 80)
+    (found,) = graphs.streamed(plan, x.numpy(), [0])
+    with torch.no_grad():
+        body = net.body(x)
+        parts = [net.head(body[:, :, : item + 1]) for item in range(1, body.shape[2])]
+    wanted = torch.nn.functional.normalize(torch.cat(parts)).numpy()  # from two items on: one has no deviation
+    found = found[plan.delay[0] + 1 :]
+    np.testing.assert_allclose(found, wanted[: len(found)], atol=1e-4)
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_channels_are_weighed_by_all_that_came_so_far(dynamo: bool, tmp_path: Path) -> None:
+    net = zoo.export(zoo.SQUEEZED, tmp_path / "net.onnx", dynamo=dynamo)
+    plan = pulse.compile(tmp_path / "net.onnx", 4, "running")
+    x = zoo.stream(zoo.SQUEEZED, 40)
+    (found,) = graphs.streamed(plan, x.numpy(), [2])
+    with torch.no_grad():
+        wanted = [net(x[:, :, : item + 1])[..., -1:] for item in range(40)]
+    np.testing.assert_allclose(found, torch.cat(wanted, 2).numpy(), atol=1e-4)
+    assert plan.delay == (0,)
+
+
 def test_a_classifier_of_clips_hears_the_last_window(tmp_path: Path) -> None:
     net: Any = zoo.export(zoo.CLASSIFIER, tmp_path / "net.onnx")
     window = 5

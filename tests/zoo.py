@@ -92,6 +92,40 @@ class Classifier(nn.Module):
         return self.head(self.body(x))
 
 
+class Statistics(nn.Module):
+    """The mean and the standard deviation of every channel over all of time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x.mean(dim=2), x.std(dim=2)], dim=1)
+
+
+class Speaker(nn.Module):
+    """QuartzNet with statistics pooling: separable convolutions, and an embedding of length 1 of all of time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first = nn.Sequential(nn.Conv1d(MELS, 16, 9, stride=2, padding=4), nn.BatchNorm1d(16), nn.ReLU())
+        self.body = nn.Sequential(first, Separable(16, 11), Separable(16, 13), nn.Conv1d(16, 24, 1), nn.ReLU())
+        self.head = nn.Sequential(Statistics(), nn.BatchNorm1d(48), nn.Linear(48, 12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.normalize(self.head(self.body(x)))
+
+
+class Squeezed(nn.Module):
+    """A causal 2-D network over (1, 1, S, MELS) whose channels are weighed by their mean over time and mels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 8, 3), nn.Conv1d(8, 4, 1)
+        squeeze = (nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 2, 1), nn.ReLU(), nn.Conv2d(2, 8, 1), nn.Sigmoid())
+        self.squeeze = nn.Sequential(*squeeze)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.first(functional.pad(x, (1, 1, 2, 0))))
+        return self.last((y * self.squeeze(y)).mean(dim=3))
+
+
 class Separable(nn.Module):
     """Depthwise and pointwise convolution with normalisation; several in a row, and a residual around them."""
 
@@ -295,6 +329,8 @@ ZOO: Mapping[str, Exhibit] = {
 }
 
 CLASSIFIER = Exhibit(Classifier, CHANNELS, 2, 0)
+SPEAKER = Exhibit(Speaker, CHANNELS, 2, 0)
+SQUEEZED = Exhibit(Squeezed, (1, 1, 0, MELS), 2, 2)
 
 
 def network(exhibit: Exhibit) -> nn.Module:

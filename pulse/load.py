@@ -24,6 +24,7 @@ from pulse.errors import LoadError, UnsupportedOp
 from pulse.evaluate import DTYPES
 from pulse.graph import MAX_ELEMENTS, MAX_RANK, Array, Attribute, Fact, Graph, Node, fact, ordered
 from pulse.unwanted import what_it_is
+from pulse.wire import measure
 
 MAX_FILE = 16 << 20  # bytes
 MAX_NODES = 4000
@@ -182,6 +183,15 @@ MOVED: Mapping[str, Mapping[str, int]] = {
 }
 
 
+# ops that have a graph of their own, and what to do instead
+_WITH_BODIES: Mapping[str, str] = {
+    "If": "export the branch that is taken, such as the one of model.eval()",
+    "Loop": "export a layer that walks along time as LSTM, GRU or RNN, and unroll any other loop",
+    "Scan": "export a layer that walks along time as LSTM, GRU or RNN, or as convolutions over its past",
+    "SequenceMap": "unroll it",
+}
+
+
 def load(path: str | Path) -> Graph:
     """The graph of the ONNX file at `path`; `LoadError` if the file is not one that can be taken."""
     path = Path(path)
@@ -234,6 +244,7 @@ def _parse(path: Path) -> onnx.ModelProto:
         content = path.read_bytes()
     except OSError as error:
         raise LoadError(f"load: cannot read {path}: {error.strerror}") from error
+    measure(content, onnx.ModelProto.DESCRIPTOR, path.name)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
@@ -266,6 +277,8 @@ def _node(item: onnx.NodeProto, name: str, opset: int) -> Node:
     said = f"load: node {name!r} ({item.op_type}, opset {opset})"
     if item.domain not in ("", "ai.onnx"):
         raise UnsupportedOp(f"{said} is of the domain {item.domain!r}; only standard ONNX ops are supported")
+    if item.op_type in _WITH_BODIES:
+        raise UnsupportedOp(f"{said} is a graph within the graph, which is not supported; {_WITH_BODIES[item.op_type]}")
     if item.op_type not in OPS:
         raise UnsupportedOp(f"{said} is an op that is not supported; supported are {', '.join(sorted(OPS))}")
     _check_form(item, opset, said)

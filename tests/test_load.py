@@ -111,6 +111,30 @@ def _loop(model: onnx.ModelProto) -> None:
     model.graph.node[0].input[0] = model.graph.node[1].output[0]
 
 
+def _metadata(model: onnx.ModelProto) -> None:
+    for index in range(3):
+        model.metadata_props.add(key=f"x{index}", value="y" * (1 << 19))
+
+
+def _long_attribute(model: onnx.ModelProto) -> None:
+    model.graph.node[0].attribute.append(helper.make_attribute("auto_pad", "S" * 5000))
+
+
+def _nested(model: onnx.ModelProto) -> None:
+    """A graph in an attribute of a node of a graph in an attribute, and so on."""
+    graph = model.graph
+    for _ in range(8):
+        node = graph.node.add(op_type="If", input=["x"], output=["y"])
+        graph = node.attribute.add(name="then_branch", type=onnx.AttributeProto.GRAPH).g
+
+
+def _nested_types(model: onnx.ModelProto) -> None:
+    kind = model.graph.input[0].type
+    for _ in range(8):
+        kind = kind.sequence_type.elem_type
+    kind.tensor_type.elem_type = 1
+
+
 HOSTILE: list[tuple[str, Callable[[onnx.ModelProto], object], type[PulseError], str]] = [
     ("op", lambda m: setattr(m.graph.node[1], "op_type", "Loop"), UnsupportedOp, r"'Relu1' \(Loop, opset 20\) is"),
     ("domain", lambda m: setattr(m.graph.node[1], "domain", "com.evil"), UnsupportedOp, "domain 'com.evil'"),
@@ -135,7 +159,13 @@ HOSTILE: list[tuple[str, Callable[[onnx.ModelProto], object], type[PulseError], 
     ("nothing", lambda m: m.graph.ClearField("output"), LoadError, "no inputs or no outputs"),
     ("integers", lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 7), UnsupportedOp, "not float32"),
     ("missing input", lambda m: m.graph.node[0].input.__setitem__(0, "gone"), PulseError, "reads 'gone'"),
-    ("metadata", lambda m: m.metadata_props.add(key="x", value="y" * (2 << 20)), LoadError, "metadata"),
+    ("long text", lambda m: m.metadata_props.add(key="x", value="y" * (2 << 20)), LoadError, "97152 bytes of 'value'"),
+    ("metadata", _metadata, LoadError, "more than 1048576 characters of metadata"),
+    ("long name", lambda m: setattr(m.graph.node[0], "name", "n" * 4097), LoadError, "4097 bytes of 'name', more than"),
+    ("long attribute", _long_attribute, LoadError, "5000 bytes of 's', more than 4096"),
+    ("scan", lambda m: setattr(m.graph.node[1], "op_type", "Scan"), UnsupportedOp, "as LSTM, GRU or RNN, or as conv"),
+    ("nested graphs", _nested, LoadError, "nests deeper than 16; export it without graphs within its graph"),
+    ("nested types", _nested_types, LoadError, "nests deeper than 16"),
 ]  # fmt: skip
 
 
@@ -177,6 +207,30 @@ def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(module.MAX_FILE + 1)
     with pytest.raises(LoadError, match="more than 16777216"):
+        load(path)
+
+
+def fields(number: int, content: bytes, times: int = 1) -> bytes:
+    """A field of bytes as protocol buffers write it, `times` over."""
+    assert len(content) < 1 << 14
+    size = bytes([len(content) & 0x7F | 0x80, len(content) >> 7])
+    return (bytes([number << 3 | 2]) + size + content) * times
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (fields(7, b"\x0a\x00" * 8000, 140), "has more than 1048576 fields"),
+        (fields(7, b"\x0a\xff\x7f"), "is no ONNX model"),
+        (b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "is no ONNX model"),
+        (b"\x3b" * 4000, "is no ONNX model"),
+    ],
+)
+def test_a_crafted_file_is_measured_before_it_is_parsed(content: bytes, message: str, tmp_path: Path) -> None:
+    """As many empty nodes as fit, a node beyond the end, a number without one, and groups in groups."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(LoadError, match=f"model.onnx {message}"):
         load(path)
 
 

@@ -189,6 +189,28 @@ def pad_into_conv(site: Site) -> Patch | None:
     return Patch(f"{pad} goes into {node}", (node,), (conv,))
 
 
+def front_of_pad(site: Site) -> Patch | None:
+    """pad(x)[s:] = a shorter pad(x), less or nothing of which is cut off: what is never seen needs no waiting"""
+    node = site.node
+    pad = site.producer(node.inputs[0], "Pad") if node.op == "Slice" else None
+    stream = site.graph.facts[node.inputs[0]].stream
+    taken = cuts(node, site.given) if pad and stream else {}
+    if pad is None or stream is None or set(taken) != {stream.axis} or pad.text("mode", "constant") != "constant":
+        return None
+    (start, length, step), time = taken[stream.axis], stream.axis
+    before, after = pads(pad, site.beside(pad).given)
+    less = min(start, before[time])
+    if not less or step != 1:
+        return None
+    before[time] -= less
+    y, start = Written(site), start - less
+    rest = [y.constant(np.array([*before, *after])), *pad.inputs[2:3]]
+    shorter = y.add("Pad", pad.inputs[0], *rest)
+    end = np.empty(1, object)
+    end[0] = start + length
+    return y.patch("Slice", shorter, y.constant(np.array([start])), y.constant(end), y.constant(np.array([time])))
+
+
 def mirror_to_gather(site: Site) -> Patch | None:
     """pad(x) by its edges = gather(x, (0, 0, 0, 1, 2, 2)), by reflection = gather(x, (2, 1, 0, 1, 2, 1)), off time"""
     node = site.node
@@ -302,6 +324,7 @@ RULES: tuple[Rule, ...] = (
     vector_to_matrix,
     difference_to_sum,
     pad_into_conv,
+    front_of_pad,
     running_pool,
     variance_to_means,
     window_to_pool,

@@ -47,7 +47,7 @@ def _outputs(node: Node, given: Given) -> list[Fact]:
         if values is not None:
             return [known(value) for value in values]
         if node.op not in RULES:
-            raise NotStreamable(f"{node} is supported on constants only, not on what depends on the input")
+            raise _on_constants_only(node)
         outputs = RULES[node.op](node, given)
         for output in outputs:
             _check_size(node, output)
@@ -58,6 +58,13 @@ def _outputs(node: Node, given: Given) -> list[Fact]:
         raise GraphError(f"infer: {node} does not fit its inputs {shapes(given)}: {error}") from error
     except PulseError as error:
         raise type(error)(f"infer: {error}") from error
+
+
+def _on_constants_only(node: Node) -> NotStreamable:
+    said = f"{node} is supported on constants only, not on what depends on the input"
+    if node.op == "Range":
+        said += "; write a window of the past as slices of its padded front, stacked, or as a convolution"
+    return NotStreamable(said)
 
 
 def _check_size(node: Node, output: Fact) -> None:

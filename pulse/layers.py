@@ -120,7 +120,7 @@ def matmul(node: Node, given: Given) -> list[Fact]:
 def _time_by_time(node: Node) -> NotStreamable:
     return NotStreamable(
         f"{node} multiplies time with time, as attention over all of it does, and would need the whole stream at once; "
-        "use convolutions or a recurrent layer"
+        "use attention to the last items, stacked as slices of the padded front, convolutions or a recurrent layer"
     )
 
 

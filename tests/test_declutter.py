@@ -61,6 +61,11 @@ def example(what: str, b: Builder) -> str:
             return _conv(b, b.add("Pad", "x", b.constant([0, 0, 2, 0, 0, 1])), dilations=[2], pads=[1, 0])
         case "pad that is not zero":
             return _conv(b, b.add("Pad", "x", b.constant([0, 0, 2, 0, 0, 1]), b.constant(1.0, np.float32)))
+        case "pad that is cut off again":
+            pad = b.add("Pad", "x", b.constant([0, 0, 3, 0, 0, 1]), b.constant(0.5, np.float32))
+            return b.add("Add", b.front(pad, 3, -1), b.front(pad, 1, -3))
+        case "more cut off than was padded":
+            return b.front(b.add("Pad", b.add("Exp", "x"), b.constant([0, 0, 2, 0, 0, 0])), 4, -1)
         case "what does nothing":
             y = b.add("Cast", b.add("Dropout", b.add("Identity", "x")), to=1)
             y = b.add("Slice", b.add("Transpose", y, perm=[0, 1, 2]), *(b.constant([n]) for n in (0, graphs.END, 2)))
@@ -93,6 +98,8 @@ EXAMPLES: list[tuple[str, dict[str, int]]] = [
     ("scale and shift without a bias", {"Conv": 1}),
     ("pad in front of a convolution", {"Conv": 1}),
     ("pad that is not zero", {"Pad": 1, "Conv": 1}),
+    ("pad that is cut off again", {"Pad": 2, "Slice": 2, "Add": 1}),
+    ("more cut off than was padded", {"Exp": 1, "Slice": 1}),
     ("what does nothing", {"Relu": 1}),
     ("three that are summed", {"Relu": 1, "Tanh": 1, "Add": 2}),
     ("two transposes", {"Relu": 1}),

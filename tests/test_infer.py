@@ -90,7 +90,7 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("four axes", NotStreamable, "slides a window of 4 axes over 4; 1 to 3 are supported"),
     ("gather", NotStreamable, "takes single items of time, which has no end; slice from the front instead"),
     ("lookup", NotStreamable, "looks up by the stream; only constant indices are supported"),
-    ("range", NotStreamable, "is supported on constants only"),
+    ("range", NotStreamable, "on constants only, .*; write a window of the past as slices of its padded front"),
     ("layer norm", NotStreamable, "normalises over time, so nothing comes out before the stream ends"),
     ("group norm", NotStreamable, "normalises over time"),
     ("einsum over time", NotStreamable, "sums over time"),

@@ -12,7 +12,7 @@ import torch
 import pulse
 from tests import graphs, zoo
 
-DYNAMO = ("ds_cnn", "convnext")
+DYNAMO = ("ds_cnn", "convnext", "attention", "convolved")
 
 
 def streams(path: Path, net: torch.nn.Module, exhibit: zoo.Exhibit, size: int) -> pulse.Plan:
@@ -30,6 +30,13 @@ def test_it_streams(name: str, tmp_path: Path) -> None:
     net = zoo.export(exhibit, tmp_path / "net.onnx")
     for size in (exhibit.pulse, 3 * exhibit.pulse):
         streams(tmp_path / "net.onnx", net, exhibit, size)
+
+
+@pytest.mark.parametrize("name", ["attention", "convolved"])
+def test_attention_to_the_past_waits_for_nothing(name: str, tmp_path: Path) -> None:
+    zoo.export(zoo.ZOO[name], tmp_path / "net.onnx")
+    plan = pulse.compile(tmp_path / "net.onnx", 2)
+    assert (plan.delay, plan.receptive_field) == ((0,), 9)
 
 
 @pytest.mark.parametrize("name", DYNAMO)

@@ -312,6 +312,55 @@ def convnext() -> nn.Module:
     return nn.Sequential(nn.Linear(MELS, 16), ConvNext(16), ConvNext(16), nn.Linear(16, 5), nn.PReLU(), nn.Softmax(-1))
 
 
+class Attention(nn.Module):
+    """Causal attention of several heads to the last items: keys and values are the padded past, slice by slice."""
+
+    def __init__(self, channels: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.query, self.key, self.value, self.last = (nn.Linear(channels, channels) for _ in range(4))
+        self.place = nn.Parameter(torch.randn(heads, 1, window))
+        self.norm = nn.LayerNorm(channels)
+
+    def past(self, x: Tensor) -> Tensor:
+        padded = functional.pad(x, (0, 0, self.window - 1, 0))
+        return torch.stack([padded[:, first : first + x.shape[1]] for first in range(self.window)], dim=2)
+
+    def apart(self, x: Tensor) -> Tensor:
+        return self.past(x).unflatten(3, (self.heads, -1)).transpose(2, 3)  # (1, S, heads, window, channels / heads)
+
+    def mask(self, x: Tensor) -> Tensor:
+        there = self.past(torch.ones_like(x[:, :, :1])).transpose(2, 3).unsqueeze(2)  # (1, S, 1, 1, window)
+        return 1e4 * (there - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        query = self.query(y).unflatten(2, (self.heads, 1, -1))
+        scores = query @ self.apart(self.key(y)).transpose(3, 4) + self.place + self.mask(x)
+        return x + self.last((torch.softmax(scores, dim=-1) @ self.apart(self.value(y))).flatten(2))
+
+
+class Convolved(Attention):
+    """The same, with the past by a convolution that copies, and without a mask: the front is full of zeros."""
+
+    def __init__(self, channels: int, heads: int, window: int) -> None:
+        super().__init__(channels, heads, window)
+        self.register_buffer("copies", torch.eye(window).repeat(channels, 1).unsqueeze(1))
+
+    def past(self, x: Tensor) -> Tensor:
+        padded, channels = functional.pad(x.transpose(1, 2), (self.window - 1, 0)), self.copies.shape[0] // self.window
+        y = functional.conv1d(padded, self.copies, groups=channels)
+        return y.unflatten(1, (channels, self.window)).permute(0, 3, 2, 1)
+
+    def mask(self, x: Tensor) -> Tensor:
+        return torch.zeros(1)
+
+
+def attention(kind: type[Attention]) -> nn.Module:
+    """Two layers of local attention."""
+    return nn.Sequential(nn.Linear(MELS, 16), kind(16, 4, 6), nn.ReLU(), kind(16, 2, 4), nn.Linear(16, 3))
+
+
 FRAMES, CHANNELS = (1, 0, MELS), (1, MELS, 0)
 ZOO: Mapping[str, Exhibit] = {
     "phones": Exhibit(phones, CHANNELS, 2, 2),
@@ -325,6 +374,8 @@ ZOO: Mapping[str, Exhibit] = {
     "mdtc": Exhibit(Mdtc, FRAMES, 1, 1),
     "excited": Exhibit(Excited, (1, 1, 0, MELS), 2, 1),
     "convnext": Exhibit(convnext, FRAMES, 1, 1),
+    "attention": Exhibit(lambda: attention(Attention), FRAMES, 1, 1),
+    "convolved": Exhibit(lambda: attention(Convolved), FRAMES, 1, 1),
     "transposed": Exhibit(lambda: Transposed(matchbox()), FRAMES, 1, 1),
 }
 

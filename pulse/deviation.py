@@ -37,13 +37,14 @@ def _variance(graph: Graph, producers: dict[str, Node], node: Node) -> Node | No
     """mean((x - mean(x))^2)"""
     square = _made(producers, node, 0, "Mul", "Pow") if node.op == "ReduceMean" else None
     apart = _made(producers, square, 0, "Sub") if square and _is_square(graph, square) else None
-    mean = _made(producers, apart, 1, "ReduceMean") if apart else None
-    if apart is None or mean is None or mean.inputs[0] != apart.inputs[0]:
+    means = [(_made(producers, apart, index, "ReduceMean"), 1 - index) for index in (1, 0)] if apart else []
+    mean = next((mean for mean, other in means if mean and apart and mean.inputs[0] == apart.inputs[other]), None)
+    if mean is None:
         return None
     axes, others = _content(graph, node, 1), _content(graph, mean, 1)
     if not mean.integer("keepdims", 1) or axes is None or others is None or not np.array_equal(axes, others):
         return None
-    return replace(node, op="ReduceVariance", inputs=(apart.inputs[0], node.inputs[1]))
+    return replace(node, op="ReduceVariance", inputs=(mean.inputs[0], node.inputs[1]))
 
 
 def _is_square(graph: Graph, node: Node) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import pulse
 from pulse.cli import main
@@ -70,7 +72,8 @@ def spread(b: Builder, x: str) -> str:
 
 
 def spread_by_power(b: Builder, x: str) -> str:
-    squares = b.add("Pow", apart(b, x), b.constant(2.0, np.float32))
+    far = b.add("Sub", b.add("ReduceMean", x, b.constant([2]), keepdims=1), x)
+    squares = b.add("Pow", far, b.constant(2.0, np.float32))
     return b.add("Flatten", b.add("ReduceMean", squares, b.constant([2]), keepdims=1))
 
 
@@ -134,6 +137,45 @@ def test_what_runs_behind_a_delay_starts_with_the_first_item(what: str, tmp_path
     for item in range(19):
         (wanted,) = graphs.whole(model, x[:, :, : item + 6])
         np.testing.assert_allclose(found[item + 5 : item + 6], wanted, atol=1e-4)
+
+
+def pooled(network: graphs.Network, op: str) -> graphs.onnx.ModelProto:
+    """The network with its first output reduced over time, and no other."""
+    model = graphs.onnx.ModelProto.FromString(network.model.SerializeToString())
+    x, axes = model.graph.output[0].name, graphs.numpy_helper.from_array(np.array([network.axes[0]]), "axes")
+    nodes = [("Identity", [x], "of")] if op != "Variance" else [
+        ("ReduceMean", [x, "axes"], "m"), ("Sub", [x, "m"], "d"), ("Mul", ["d", "d"], "of")
+    ]  # fmt: skip
+    nodes += [(f"Reduce{op}" if op != "Variance" else "ReduceMean", ["of", "axes"], "pooled")]
+    made = [graphs.helper.make_node(kind, reads, [name], name=f"{kind} {name}") for kind, reads, name in nodes]
+    model.graph.node.extend(made)
+    model.graph.initializer.append(axes)
+    del model.graph.output[:]
+    model.graph.output.append(graphs.helper.make_tensor_value_info("pooled", 1, None))
+    return model
+
+
+def so_far(op: str, y: Any) -> Any:
+    """What a reduction makes of all items of y (items, ...) so far."""
+    cut = [y[: item + 1].astype(np.float64) for item in range(len(y))]
+    function = {"Mean": np.mean, "Max": np.max, "Variance": np.var}[op]
+    return np.stack([function(items, axis=0) for items in cut])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(network=graphs.networks(4), op=st.sampled_from(["Mean", "Max", "Variance"]))
+def test_the_law_of_what_runs(network: graphs.Network, op: str, tmp_path_factory: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "pooled.onnx"
+    path.write_bytes(pooled(network, op).SerializeToString())
+    plan = pulse.compile(path, network.pulse, "running")
+    x = np.random.default_rng(1).standard_normal((1, network.channels, graphs.enough(plan) + 3 * network.pulse))
+    x = x.astype(np.float32)
+    y = np.moveaxis(graphs.whole(network.model, x)[0], network.axes[0], 0)
+    found = np.moveaxis(graphs.streamed(plan, x, [0])[0], network.axes[0], 1)[:, 0][plan.delay[0] :]
+    wanted = so_far(op, y[: len(found)])[:, 0]
+    assert 0 < len(found) <= len(y)
+    scale = max(1.0, float(np.abs(wanted).max()))
+    np.testing.assert_allclose(found.reshape(wanted.shape) / scale, wanted / scale, atol=1e-3)
 
 
 def test_streams_run_apart(tmp_path: Path) -> None:

@@ -189,11 +189,6 @@ def variance(node: Node, given: Given) -> list[Fact]:
     over_time, running = x.stream and x.stream.axis in axes, node.integer("window", 1) == ALL_SO_FAR
     if over_time and running and len(axes) > 1:
         raise NotStreamable(f"{node} takes the variance over time and other axes at once; compile with a fixed window")
-    if over_time and not running and node.integer("correction", 0):
-        raise NotStreamable(
-            f"{node} divides by one item less than there are; export it with unbiased=False (correction=0), "
-            "or compile with the window running"
-        )
     return _reduced(node, x, axes)
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from pulse.dim import Length
 from pulse.graph import Attribute, Fact
 from pulse.layers import reduced
 from pulse.pooling import ALL_SO_FAR
@@ -38,20 +39,32 @@ def running_pool(site: Site) -> Patch | None:
 
 
 def variance_to_means(site: Site) -> Patch | None:
-    """variance(x) = mean(x^2) - mean(x)^2 over a window, mean((x - mean(x))^2) * n / (n - correction) off time"""
-    node = site.node
+    """variance(x) = mean(x^2) - mean(x)^2 over a window, mean((x - mean(x))^2) off time, times n / (n - correction)"""
+    node, correction = site.node, site.node.integer("correction", 0)
     if node.op != "ReduceVariance":
         return None
     y, attributes = Written(site), {key: value for key, value in node.attributes.items() if key != "correction"}
     axes = node.inputs[1]
     if not _over_time(site, node.op):
         apart, shape = y.add("Sub", y.x, y.add("ReduceMean", y.x, axes, keepdims=1)), site.graph.facts[y.x].shape
-        many = math.prod(length for axis in reduced(node, site.given) if isinstance(length := shape[axis], int))
-        share = many / max(many - node.integer("correction", 0), 1)
+        items = _items(shape, reduced(node, site.given))
+        share = items / max(items - correction, 1)
         return y.patch("Mul", y.add("ReduceMean", y.add("Mul", apart, apart), axes, **attributes), share)
     squares = y.add("ReduceMean", y.add("Mul", y.x, y.x), axes, **attributes)
     mean = y.add("ReduceMean", y.x, axes, **attributes)
-    return y.patch("Max", y.add("Sub", squares, y.add("Mul", mean, mean)), 0.0)
+    least = y.add("Sub", squares, y.add("Mul", mean, mean))
+    if not correction:
+        return y.patch("Max", least, 0.0)
+    ones = y.add("Add", y.add("Mul", y.x, 0.0), 1.0)
+    most = node.integer("window", 1) * _items(site.graph.facts[y.x].shape, reduced(node, site.given))
+    many = y.add("Mul", y.add("ReduceMean", ones, axes, padded=1, **attributes), float(most))
+    fewer = y.add("Max", y.add("Sub", many, float(correction)), 1.0)
+    return y.patch("Mul", y.add("Max", least, 0.0), y.add("Div", many, fewer))
+
+
+def _items(shape: tuple[Length, ...], axes: tuple[int, ...]) -> int:
+    """The items on the axes, but for time."""
+    return math.prod(length for axis in axes if isinstance(length := shape[axis], int))
 
 
 def window_to_pool(site: Site) -> Patch | None:
@@ -68,6 +81,8 @@ def window_to_pool(site: Site) -> Patch | None:
         value = y.add("Unsqueeze", value, y.constant(np.array([0])))
     flat = (0,) * (max(rank, 3) - 3)
     sizes: dict[str, Attribute] = {"kernel_shape": (*(1 for _ in flat), items), "pads": (*flat, items - 1, *flat, 0)}
+    if node.integer("padded", 0):  # what is in front of time counts as items that are 0
+        sizes["count_include_pad"] = 1
     value = y.add(_POOLS[node.op], value, **sizes)
     if rank < 3:
         value = y.add("Squeeze", value, y.constant(np.array([0])))

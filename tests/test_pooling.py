@@ -122,6 +122,23 @@ def test_every_item_is_what_the_batch_makes_of_its_window(what: str, window: Any
         np.testing.assert_allclose(found[item : item + 1], wanted, atol=1e-4)
 
 
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("window", [WINDOW, "running"])
+def test_a_corrected_variance_is_that_of_the_items_there_are(window: Any, late: bool, tmp_path: Path) -> None:
+    b = Builder()
+    y = b.add("Exp", b.add("Conv", "x", b.floats(CHANNELS, CHANNELS, 4))) if late else "x"
+    plan = planned(b, b.add("Flatten", corrected(b, y)), tmp_path, window)
+    x = np.random.default_rng(3).standard_normal((1, CHANNELS, 24)).astype(np.float32)
+    (found,) = graphs.streamed(plan, x, [0])
+    model, (delay,) = graphs.onnx.load(tmp_path / "net.onnx"), plan.delay
+    assert delay == (3 if late else 0)
+    np.testing.assert_allclose(found[delay], 0, atol=1e-5)  # of one item, where the batch divides by 0
+    for item in range(1, 24 - delay):
+        first = 0 if window == "running" else max(0, item + 1 - WINDOW)
+        (wanted,) = graphs.whole(model, x[:, :, first : item + delay + 1])
+        np.testing.assert_allclose(found[item + delay : item + delay + 1], wanted, atol=1e-4)
+
+
 @pytest.mark.parametrize("what", ["flattened", "reshaped", "spread"])
 def test_what_runs_behind_a_delay_starts_with_the_first_item(what: str, tmp_path: Path) -> None:
     b = Builder()
@@ -246,11 +263,6 @@ REFUSED: dict[str, tuple[Callable[[Builder], str], Any, str]] = {
         lambda b: b.add("ReduceMax", "x", b.constant([0, 2])),
         WINDOW,
         "reduces the batch together with time; reduce time alone",
-    ),
-    "deviation over a window": (
-        lambda b: corrected(b, "x"),
-        WINDOW,
-        r"divides by one item less than there are; export it with unbiased=False \(correction=0\), or compile with",
     ),
     "variance over an image": (variance_of_an_image, "running", "over time and other axes at once"),
     "sum": (lambda b: b.add("ReduceSum", "x", b.constant([2])), WINDOW, "reduces over time"),

@@ -6,6 +6,7 @@ import contextlib
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,13 +70,14 @@ def network(layers: int = _LAYERS) -> WaveNet:
     return net
 
 
-def export(path: Path, *, dynamo: bool, layers: int = _LAYERS) -> None:
-    """Write it as a trainer would, with a dynamic time axis."""
-    features = torch.zeros(1, 200, FEATURES)
-    if dynamo:
-        dynamic = {"dynamic_shapes": ({1: torch.export.Dim("S", min=184)},), "external_data": False}
-    else:
-        dynamic = {"dynamic_axes": {"features": {1: "S"}}}
+def export(path: Path, *, dynamo: bool, layers: int = _LAYERS, length: int | None = None) -> None:
+    """Write it as a trainer would, with a dynamic time axis, or one of a fixed length."""
+    features = torch.zeros(1, length or 200, FEATURES)
+    dynamic: dict[str, Any] = {"external_data": False} if dynamo else {}
+    if length is None and dynamo:
+        dynamic["dynamic_shapes"] = ({1: torch.export.Dim("S", min=184)},)
+    elif length is None:
+        dynamic["dynamic_axes"] = {"features": {1: "S"}}
     names = {"input_names": ["features"], "output_names": ["posteriors"]}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporters warn about themselves

@@ -172,6 +172,19 @@ def _mod(node: Node, values: list[Array]) -> list[Array]:
     return [np.asarray((np.fmod if node.integer("fmod", 0) else np.mod)(*values))]
 
 
+def _pad(node: Node, values: list[Array]) -> list[Array]:
+    amounts = [int(amount) for amount in values[1].reshape(-1)]
+    rank = values[0].ndim
+    if node.text("mode", "constant") != "constant" or len(values) > 2 or len(amounts) != 2 * rank or min(amounts) < 0:
+        raise GraphError(f"{node} pads a constant in a way that is not supported")
+    if (
+        math.prod(size + amounts[axis] + amounts[axis + rank] for axis, size in enumerate(values[0].shape))
+        > MAX_ELEMENTS
+    ):
+        raise GraphError(f"{node} makes a constant of more than {MAX_ELEMENTS} elements")
+    return [np.pad(values[0], list(zip(amounts[:rank], amounts[rank:], strict=True)))]
+
+
 _COMPARING = {
     "And": elementwise(np.logical_and),
     "Equal": elementwise(np.equal),
@@ -207,6 +220,7 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "Mul": elementwise(np.multiply),
     "Neg": elementwise(np.negative),
     "Not": elementwise(np.logical_not),
+    "Pad": _pad,
     "Pow": elementwise(np.power),
     "Range": _range,
     "Reciprocal": elementwise(np.reciprocal),

@@ -19,6 +19,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
+from pulse.dilation import with_dilations
 from pulse.dim import STREAM, Length, affine
 from pulse.errors import LoadError, UnsupportedOp
 from pulse.evaluate import DTYPES
@@ -222,6 +223,7 @@ def load(path: str | Path, stream: str | None = None) -> Graph:
     graph = Graph(tuple(nodes), inputs, outputs, constants, metadata=_metadata(model, path))
     graph = ordered(graph).check("load")
     fixed = {value.name: _fixed(value, inputs[value.name]) for value in streams if value.name in named}
+    graph = with_dilations(graph, fixed)
     return reopened(graph, fixed) if any(item.stream is None for item in fixed.values()) else graph
 
 

@@ -136,8 +136,29 @@ class _Search:
 
     def region(self, cut: Phases) -> tuple[dict[str, Node | None], dict[str, Array]] | None:
         """What becomes of every node between the pad and the slice, by its name, and new constants."""
-        made: dict[str, Node | None] = {}
+        between = self._between(cut)
+        if between is None:
+            return None
+        made, joints = between
         numbers: dict[str, Array] = {}
+        spare = {self._joined(joint, made, numbers) for joint in joints}
+        extra = spare.pop() if len(spare) == 1 else None
+        pad = self.producers.get(cut.x)
+        pad = pad if pad is not None and pad.op == "Pad" else None
+        padded = self._padded(pad, cut.axis)
+        if extra is None or padded is None or not 0 <= extra <= min(padded[1], cut.parts - 1):
+            return None
+        amounts = np.zeros((2, len(self.facts[cut.x].shape)), np.int64)
+        amounts[:, cut.axis] = padded[0], padded[1] - extra
+        numbers[f"{cut.y}.pads"] = amounts.reshape(-1)
+        last = cut.nodes[2]
+        made |= dict.fromkeys([node.name for node in cut.nodes])
+        made[last.name] = Node("Pad", last.name, (pad.inputs[0] if pad else cut.x, f"{cut.y}.pads"), (cut.y,))
+        return made, numbers
+
+    def _between(self, cut: Phases) -> tuple[dict[str, Node | None], list[Phases]] | None:
+        """What becomes of the nodes that see phases, and where those are joined; `None` if some see what phases are."""
+        made: dict[str, Node | None] = {}
         joints: list[Phases] = []
         waiting = [(cut.y, cut.axis)]
         while waiting:
@@ -146,36 +167,20 @@ class _Search:
                 return None
             for node in self.readers[value]:
                 joint = self.joint(node, axis, cut.parts) if node.op == "Reshape" else None
+                step = _alike(self.facts, node, value, axis, cut.parts)
                 if joint:
                     joints.append(joint)
-                    continue
-                if node.op in ("Shape", "Size"):
+                elif node.op in ("Shape", "Size"):
                     self.asking.add(node.name)
-                    continue
-                step = _between(self.facts, node, value, axis, cut.parts)
-                if step is None:
+                elif step is None:
                     return None
-                made[node.name], behind = step
-                waiting.append((node.outputs[0], behind))
-        pad = self.producers.get(cut.x)
-        pad = pad if pad is not None and pad.op == "Pad" else None
-        before, after = self._padded(pad, cut.axis)
-        spare = {self._joined(joint, made, numbers) for joint in joints}
-        if len(spare) != 1 or None in spare:
-            return None
-        (extra,) = spare
-        if before is None or after is None or extra is None or not 0 <= extra < cut.parts or extra > after:
-            return None
-        amounts = np.zeros((2, len(self.facts[cut.x].shape)), np.int64)
-        amounts[:, cut.axis] = before, after - extra
-        numbers[f"{cut.y}.pads"] = amounts.reshape(-1)
-        made |= dict.fromkeys([node.name for node in cut.nodes])
-        x = pad.inputs[0] if pad else cut.x
-        made[cut.nodes[2].name] = Node("Pad", cut.nodes[2].name, (x, f"{cut.y}.pads"), (cut.y,))
-        return made, numbers
+                else:
+                    made[node.name], behind = step
+                    waiting.append((node.outputs[0], behind))
+        return made, joints
 
-    def _padded(self, pad: Node | None, axis: int) -> tuple[int | None, int | None]:
-        """Items of 0 that are put before and behind time, and nowhere else."""
+    def _padded(self, pad: Node | None, axis: int) -> tuple[int, int] | None:
+        """Items of 0 that are put before and behind time; `None` if others are put there or elsewhere."""
         if pad is None:
             return 0, 0
         given = [self.facts[name] if name else None for name in pad.inputs]
@@ -183,7 +188,7 @@ class _Search:
         value = given[2].value if len(given) > 2 and given[2] is not None else np.zeros(1)
         elsewhere = sum(before) + sum(after) - before[axis] - after[axis]
         if pad.text("mode", "constant") != "constant" or elsewhere or value is None or np.any(value):
-            return None, None
+            return None
         return before[axis], after[axis]
 
     def _joined(self, joint: Phases, made: dict[str, Node | None], numbers: dict[str, Array]) -> int | None:
@@ -214,7 +219,7 @@ def _in_phases(line: Array, axis: int, parts: int) -> Array:
     return np.concatenate([line[(*every, slice(phase, None, parts))] for phase in range(parts)])
 
 
-def _between(facts: Mapping[str, Fact], node: Node, x: str, axis: int, parts: int) -> tuple[Node, int] | None:
+def _alike(facts: Mapping[str, Fact], node: Node, x: str, axis: int, parts: int) -> tuple[Node, int] | None:
     """What `node` becomes where there are no phases, and the axis of time behind it."""
     others = [name for name in node.inputs if name and name != x]
     if (node.inputs[0] != x and node.op not in _ALIKE) or any(facts[name].value is None for name in others):

@@ -185,6 +185,20 @@ def _pad(node: Node, values: list[Array]) -> list[Array]:
     return [np.pad(values[0], list(zip(amounts[:rank], amounts[rank:], strict=True)))]
 
 
+def _reduced(function: np.ufunc) -> Evaluation:
+    """The evaluation of a reduction, also of lengths that are not numbers."""
+
+    def reduce(node: Node, values: list[Array]) -> list[Array]:
+        x = values[0]
+        axes = tuple(int(axis) for axis in values[1].reshape(-1)) if len(values) > 1 else ()
+        if not axes and node.integer("noop_with_empty_axes", 0):
+            return [x]
+        kept = bool(node.integer("keepdims", 1))
+        return [np.asarray(function.reduce(x, axes or None, dtype=x.dtype, keepdims=kept), x.dtype)]
+
+    return reduce
+
+
 _COMPARING = {
     "And": elementwise(np.logical_and),
     "Equal": elementwise(np.equal),
@@ -224,6 +238,10 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "Pow": elementwise(np.power),
     "Range": _range,
     "Reciprocal": elementwise(np.reciprocal),
+    "ReduceMax": _reduced(np.maximum),
+    "ReduceMin": _reduced(np.minimum),
+    "ReduceProd": _reduced(np.multiply),
+    "ReduceSum": _reduced(np.add),
     "Reshape": _reshape,
     "Round": elementwise(np.rint),
     "Sign": elementwise(np.sign),

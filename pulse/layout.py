@@ -244,13 +244,15 @@ def _beside(walk: _Walk, node: Node, move: Move) -> Node | None:
 
 
 def _along(walk: _Walk, node: Node, move: Move) -> Node | None:
-    """The axis that is named has the number that it had before."""
+    """The axis that is named has the number that it had before; the last one has nothing behind it to be flattened."""
     default = 0 if node.op == "Concat" else -1
-    axis = move.axes.get(axis_of(node, node.integer("axis", default), len(move.target)))
-    if axis is None or "flattened" in node.attributes or any(name not in walk.held for name in node.inputs):
+    named = axis_of(node, node.integer("axis", default), len(move.target))
+    flattened = "flattened" in node.attributes and named < len(move.target) - 1
+    if named not in move.axes or flattened or any(name not in walk.held for name in node.inputs):
         return None
     inputs = tuple(walk.held[name][0] for name in node.inputs)
-    return replace(node, inputs=inputs, attributes={**node.attributes, "axis": axis})
+    rest = {key: value for key, value in node.attributes.items() if key != "flattened"}
+    return replace(node, inputs=inputs, attributes={**rest, "axis": move.axes[named]})
 
 
 def _slice(walk: _Walk, node: Node, move: Move) -> Node | None:
@@ -321,24 +323,24 @@ def _dropping(shape: Shape, axis: int) -> Move:
 
 
 def _product(walk: _Walk, node: Node) -> bool:
-    """transpose(x (n, c, t)) @ w (c, f) = transpose(conv(x, w (f, c, 1)))"""
+    """rows @ w (c, f) = rows of conv(x (1, c, t), w (f, c, 1)), where the rows are x with its axes moved"""
     x, w = node.inputs
-    matrix = walk.facts[w].value
-    inner, move = walk.held.get(x, (x, None))
-    if move is None or matrix is None or matrix.ndim != 2 or len(move.source) != 3:
+    matrix, rows, y = walk.facts[w].value, walk.facts[x].shape, node.outputs[0]
+    last = len(rows) - 1
+    others = [axis for axis in _long(rows) if axis != last]
+    if matrix is None or matrix.ndim != 2 or len(others) != 1 or x not in walk.held:
         return False
-    last = len(move.target) - 1
-    target = walk.facts[node.outputs[0]].shape
-    if move.axes.get(last) != 1 or len(target) != len(move.target):
+    (time,) = others
+    inner, apart = (1, rows[last], rows[time]), (1, matrix.shape[1], rows[time])
+    upright = Move(rows, inner, (last, time) if rows[last] != 1 else (time,))
+    if not walk.through(x, upright)[1].keeps_order:
         return False
-    y = node.outputs[0]
-    made = f"{y}.before"
     kernel = walk.constant(f"{y}.w", np.ascontiguousarray(matrix.T)[:, :, None])
+    reads, made = (walk.before(x, upright), kernel), f"{y}.before"
     attributes: dict[str, Attribute] = {"dilations": (1,), "group": 1, "kernel_shape": (1,), "pads": (0, 0)}
-    walk.nodes.append(Node("Conv", node.name, (inner, kernel), (made,), {**attributes, "strides": (1,)}))
-    behind = move.resized(target)
-    assert behind is not None
-    walk.hold(y, made, behind)
+    walk.nodes.append(Node("Conv", node.name, reads, (made,), {**attributes, "strides": (1,)}))
+    target = walk.facts[y].shape
+    walk.hold(y, made, Move(apart, target, tuple(1 if axis == last else 2 for axis in _long(target))))
     return True
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import pulse
-from pulse.load import load
+from pulse.load import NEWEST_OPSET, load
 from tests import graphs, wavenet
 
 KERAS = Path(__file__).parent / "data" / "wavenet_keras.onnx"  # two layers, by tests.export_keras
@@ -67,3 +67,22 @@ def test_all_end_as_one_plan(exporters: tuple[str, ...], layers: int, tmp_path: 
     for plan in plans[1:]:
         assert kernels(plan) == kernels(plans[0])
         assert np.isclose(np.sort(plan.weights), np.sort(plans[0].weights), atol=1e-5).all()
+
+
+@pytest.mark.parametrize("opset", [10, 13, 18, NEWEST_OPSET])
+def test_the_opset_does_not_matter(opset: int, tmp_path: Path) -> None:
+    wavenet.snips(tmp_path / "one.onnx", 2)
+    wavenet.snips(tmp_path / "other.onnx", 2, opset)
+    one, other = (pulse.compile(tmp_path / name) for name in ("one.onnx", "other.onnx"))
+    assert (one.steps, one.slots) == (other.steps, other.slots)
+    np.testing.assert_array_equal(one.weights, other.weights)
+
+
+def test_weights_may_be_inputs_as_the_oldest_files_have_them(tmp_path: Path) -> None:
+    """Up to IR version 3 every initialiser had to be an input too."""
+    model = onnx.load(KERAS)
+    model.ir_version = 3
+    for weight in model.graph.initializer:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims))
+    onnx.save(model, tmp_path / "old.onnx")
+    assert pulse.compile(tmp_path / "old.onnx").steps == pulse.compile(KERAS).steps

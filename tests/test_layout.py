@@ -92,6 +92,21 @@ def test_moves_that_meet_are_gone(what: str, left: dict[str, int]) -> None:
     graphs.assert_streams(b, y, (1, 4, "S"), time_of(b, y))
 
 
+def test_a_dense_layer_over_an_image_is_a_convolution() -> None:
+    """As tf2onnx writes a Dense behind a Conv2D: rows and the shape behind them are computed from the image's."""
+    b = Builder(opset=13)
+    conv = b.add("Conv", b.add("Unsqueeze", "x", b.constant([3])), b.floats(6, 4, 3, 1))
+    shape = b.add("Gather", b.add("Shape", conv), b.constant([0, 2, 3, 1]))
+    y = b.add("Transpose", b.add("Relu", conv), perm=[0, 2, 3, 1])
+    front = b.add("Gather", shape, b.constant([0, 1, 2]), axis=0)
+    many = b.add("Unsqueeze", b.add("ReduceProd", front, axes=[0], keepdims=0), b.constant([0]))
+    rows = b.add("Reshape", y, b.add("Concat", many, b.constant([6]), axis=0))
+    y = b.add("Reshape", b.add("MatMul", rows, b.floats(6, 3)), b.add("Concat", front, b.constant([3]), axis=0))
+    graph = declutter(infer(batch_graph(b.model((1, 4, "S"), [y]))))
+    assert [node.op for node in graph.nodes if node.op not in ("Reshape", "Transpose")] == ["Conv", "Relu", "Conv"]
+    graphs.assert_streams(b, y, (1, 4, "S"), 1)
+
+
 @pytest.mark.parametrize("what", MIXED)
 def test_moves_that_cannot_meet_stay_right(what: str) -> None:
     b = Builder()

@@ -84,14 +84,14 @@ def export(path: Path, *, dynamo: bool, layers: int = _LAYERS, length: int | Non
         torch.onnx.export(network(layers), (features,), str(path), dynamo=dynamo, **names, **dynamic)
 
 
-def snips(path: Path, layers: int = _LAYERS) -> None:
+def snips(path: Path, layers: int = _LAYERS, opset: int = 11) -> None:
     """The same network as a wake-word engine of 2018 had it: channels last, and everything written out.
 
     Filter and gate are convolutions of their own, products along the channels are matrix products, the normalisation
     is what it is defined as, weights are nodes, and there are nodes that do nothing.
     """
     net = network(layers)
-    b = Builder(opset=11)
+    b = Builder(opset=opset)
     x = b.add("Sub", b.add("Identity", "features"), _weight(b, net.norm.running_mean))
     variance = b.add("Add", _weight(b, net.norm.running_var), b.constant(net.norm.eps, np.float32))
     x = b.add("Div", x, b.add("Sqrt", variance))

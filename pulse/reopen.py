@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -73,22 +74,28 @@ def _reshape(node: Node, facts: Facts, closed: Facts) -> Array | None:
 
 def _slice(node: Node, facts: Facts, closed: Facts) -> Array | None:
     """An end counted from the front is counted from the end of time."""
-    x, ends = facts[node.inputs[0]], facts[node.inputs[2]]
-    assert x.stream is not None and ends.value is not None
+    x, ends, axes = facts[node.inputs[0]], _listed(node, facts, 2), _listed(node, facts, 3)
+    assert x.stream is not None
     length = closed[node.inputs[0]].shape[x.stream.axis]
-    axes = facts[node.inputs[3]].value if len(node.inputs) > 3 and node.inputs[3] else np.arange(len(ends.value))
-    for index, axis in enumerate(axes if axes is not None else ()):
-        end = ends.value[index]
-        if axis_of(node, int(axis), len(x.shape)) == x.stream.axis and isinstance(length, int) and 0 <= end < length:
-            return _with(ends, index, x.stream.length + int(end - length))
+    for index, end in enumerate(ends):
+        axis = axis_of(node, int(axes[index]) if len(axes) else index, len(x.shape))
+        counted = not isinstance(end, Dim) and not isinstance(length, Dim) and 0 <= end < length
+        if axis == x.stream.axis and counted:
+            return _with(facts[node.inputs[2]], index, x.stream.length + int(end - length))
     return None
+
+
+def _listed(node: Node, facts: Facts, index: int) -> list[Any]:
+    """The numbers of a constant input, none if it is left out."""
+    value = facts[node.inputs[index]].value if index < len(node.inputs) and node.inputs[index] else None
+    return [] if value is None else list(value.reshape(-1))
 
 
 def _expand(node: Node, facts: Facts, closed: Facts) -> Array | None:
     """Time is as long as it is."""
     x, shape = facts[node.inputs[0]], facts[node.inputs[1]]
     assert x.stream is not None and shape.value is not None
-    axis = len(shape.value) - len(x.shape) + x.stream.axis
+    axis = shape.value.size - len(x.shape) + x.stream.axis
     return _with(shape, axis, 1) if axis >= 0 else None
 
 
@@ -98,7 +105,7 @@ def _numbers(shape: tuple[Length, ...]) -> list[int]:
 
 def _with(shape: Fact, index: int, length: Length) -> Array:
     assert shape.value is not None
-    value = shape.value.astype(object)
+    value = shape.value.reshape(-1).astype(object)
     value[index] = length
     return value if any(isinstance(number, Dim) for number in value) else value.astype(np.int64)
 

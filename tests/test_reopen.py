@@ -43,11 +43,18 @@ def _computed(b: Builder) -> str:
     return b.add("ReduceMax", flat, b.constant([2]), keepdims=0)
 
 
+def _cut_as_computed(b: Builder) -> str:
+    """An end that follows the length, and one that does not."""
+    end = b.add("Sub", b.add("Gather", b.add("Shape", "x"), b.constant([2])), b.constant([1]))
+    y = b.add("Slice", "x", b.constant([1]), end, b.constant([2]))
+    return b.add("Sub", y, b.add("Slice", "x", b.constant([0, 0]), b.constant([4, LENGTH - 2]), b.constant([1, 2])))
+
+
 def _plain(b: Builder) -> str:
     return b.add("Relu", b.add("Conv", "x", b.floats(3, 4, 2), strides=[2]))
 
 
-@pytest.mark.parametrize("network", [_reshaped, _cut, _expanded, _computed, _plain])
+@pytest.mark.parametrize("network", [_reshaped, _cut, _expanded, _computed, _cut_as_computed, _plain])
 def test_a_fixed_length_is_forgotten(network: Network, tmp_path: Path) -> None:
     b = Builder()
     y = network(b)

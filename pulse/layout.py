@@ -88,7 +88,9 @@ class Move:
     def nodes(self, inner: str, value: str, name: str) -> tuple[tuple[Node, ...], dict[str, Array]]:
         """The nodes that make `value` of `inner`, and the constants that they read."""
         if self.keeps_order:
-            return (Node("Reshape", name, (inner, f"{value}.shape"), (value,)),), {f"{value}.shape": dims(self.target)}
+            return (Node("Reshape", name, (inner, f"{value}.laid.shape"), (value,)),), {
+                f"{value}.laid.shape": dims(self.target)
+            }
         order = sorted(self.origins)
         places = _long(self.target)
         middle, perm = list(self.target), list(range(len(self.target)))
@@ -239,7 +241,7 @@ def _beside(walk: _Walk, node: Node, move: Move) -> Node | None:
         laid = move.constant(value) if value.dtype != object else None
         if laid is None:
             return None
-        inputs.append(walk.constant(f"{node.outputs[0]}.c{index}", laid))
+        inputs.append(walk.constant(f"{node.outputs[0]}.laid.{index}", laid))
     return replace(node, inputs=tuple(inputs))
 
 
@@ -265,7 +267,7 @@ def _slice(walk: _Walk, node: Node, move: Move) -> Node | None:
         return None
     kept = [index for index, axis in enumerate(numbers) if axis in move.axes]
     values = [*values[:2], np.array([move.axes.get(axis, 0) for axis in numbers]), *values[3:]]
-    names = [f"{node.outputs[0]}.{part}" for part in ("starts", "ends", "axes", "steps")]
+    names = [f"{node.outputs[0]}.laid.{part}" for part in ("starts", "ends", "axes", "steps")]
     inputs = [walk.constant(name, value[kept]) for name, value in zip(names, values, strict=False) if value is not None]
     return replace(node, inputs=(walk.held[node.inputs[0]][0], *inputs))
 
@@ -278,7 +280,7 @@ def _pad(walk: _Walk, node: Node, move: Move) -> Node | None:
     amounts = np.zeros((2, len(move.source)), np.int64)
     for axis, origin in axes.items():
         amounts[:, origin] = before[axis], after[axis]
-    name = walk.constant(f"{node.outputs[0]}.pads", amounts.reshape(-1))
+    name = walk.constant(f"{node.outputs[0]}.laid.pads", amounts.reshape(-1))
     return replace(node, inputs=(walk.held[node.inputs[0]][0], name, *node.inputs[2:3]))
 
 
@@ -307,7 +309,7 @@ def _flat_conv(walk: _Walk, node: Node) -> bool:
     attributes: dict[str, Attribute] = {"group": node.integer("group", 1), "kernel_shape": (slide.kernel,)}
     attributes |= {"dilations": (slide.dilation,), "strides": (slide.stride,), "pads": (slide.before, slide.after)}
     inner, out = f"{y}.flat", walk.facts[y].shape
-    kernel = walk.constant(f"{y}.w", np.squeeze(w.value, lost))
+    kernel = walk.constant(f"{y}.laid.w", np.squeeze(w.value, lost))
     reads = (walk.before(node.inputs[0], _dropping(x.shape, lost)), kernel, *node.inputs[2:])
     walk.nodes.append(Node("Conv", node.name, reads, (inner,), attributes))
     walk.hold(y, inner, _dropping(out, lost).back())
@@ -335,7 +337,7 @@ def _product(walk: _Walk, node: Node) -> bool:
     upright = Move(rows, inner, (last, time) if rows[last] != 1 else (time,))
     if not walk.through(x, upright)[1].keeps_order:
         return False
-    kernel = walk.constant(f"{y}.w", np.ascontiguousarray(matrix.T)[:, :, None])
+    kernel = walk.constant(f"{y}.laid.w", np.ascontiguousarray(matrix.T)[:, :, None])
     reads, made = (walk.before(x, upright), kernel), f"{y}.before"
     attributes: dict[str, Attribute] = {"dilations": (1,), "group": 1, "kernel_shape": (1,), "pads": (0, 0)}
     walk.nodes.append(Node("Conv", node.name, reads, (made,), {**attributes, "strides": (1,)}))

@@ -168,4 +168,4 @@ def test_a_shape_may_hold_time() -> None:
     move = Move((1, 4, STREAM), (4, 1, STREAM), (1, 2))
     nodes, constants = move.nodes("x", "y", "y")
     assert [node.op for node in nodes] == ["Reshape"]
-    assert list(constants["y.shape"]) == [4, 1, STREAM]
+    assert list(constants["y.laid.shape"]) == [4, 1, STREAM]

@@ -2,6 +2,8 @@
 # make test   make check, then the tests
 # make check  lint and types
 # make bench  what hearing costs, beside onnxruntime
+# make test-long      the laws of the engine on thousands of random graphs, other ones every time
+# make onnx-coverage  which of the ONNX project's own cases the engine passes, by op
 # make clean  remove what the other targets made
 
 CONFIG ?= config/demo.yaml
@@ -15,17 +17,23 @@ RUN_READY := $(VENV)/ready-run-$(VERSION)
 TEST_READY := $(VENV)/ready-test-$(VERSION)
 SETUP := deploy/setup.sh pyproject.toml
 
-.PHONY: help run test check bench clean
+.PHONY: help run test test-long check bench onnx-coverage clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 5
+	@sed -n 's/^# //p' Makefile | head -n 7
 
 run: $(RUN_READY)
 	@exec $(BIN)/wakepulse run --config $(CONFIG)
 
 test: check
 	$(BIN)/python -m pytest -q
+
+test-long: $(TEST_READY)
+	EXAMPLES=5000 $(BIN)/python -m pytest -q tests/test_streaming.py tests/test_streams.py
+
+onnx-coverage: $(TEST_READY)
+	$(BIN)/python -m tests.coverage_onnx
 
 check: $(TEST_READY)
 	$(BIN)/ruff check .

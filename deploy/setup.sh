@@ -34,7 +34,7 @@ wanted() { # the Debian packages of this target, one line
         [ -e /etc/rpi-issue ] || echo gcc libc6-dev python3-dev libffi-dev
     fi
     if [ "$TARGET" = test ]; then
-        echo mosquitto pulseaudio pulseaudio-utils libasound2-plugins espeak-ng flite systemd
+        echo mosquitto pulseaudio pulseaudio-utils libasound2-plugins espeak-ng flite graphviz systemd
     fi
 }
 

@@ -35,16 +35,19 @@ __all__ = [
 ]
 
 
-def compile(path: str | Path, pulse: int = 8, window: int | Literal["running"] | None = None) -> Plan:
+def compile(
+    path: str | Path, pulse: int = 8, window: int | Literal["running"] | None = None, *, stream: str | None = None
+) -> Plan:
     """The plan of the ONNX file at `path`, for pulses of `pulse` items of its dynamic axis.
 
+    A `stream` such as `x:1` says that time is axis 1 of the input `x`, even if the file gives it a fixed length.
     With a `window`, means, maxima and variances over all of time are taken over the last `window` items instead, for
     every item, or with "running" over all items since the reset. What meets them on another way meets those so far.
     """
     # Imported here, not above: a satellite imports this package to run plans, and has no onnx to compile with.
     from pulse import declutter, infer, load, lower, pooling, pulsify
 
-    graph = load.load(path)
+    graph = load.load(path, stream)
     graph = pooling.over_window(graph, window) if window is not None else graph
     graph = infer.infer(graph)
     graph = declutter.declutter(graph)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from pulse.absorb import gate_of_two, pad_into_conv, scale_after_conv, scale_before_conv
 from pulse.argument import axis_of
 from pulse.composite import COMPOSITES, written_out
 from pulse.dim import Dim
+from pulse.errors import GraphError
 from pulse.graph import Array, Graph, Node
 from pulse.infer import infer
+from pulse.layout import MOVING, laid_out
 from pulse.moves import cuts, pads
 from pulse.rewrite import Explain, Patch, Rule, Site, Written, rewrite
 from pulse.running import WRITTEN_OUT, running_pool, variance_to_means, window_to_pool
-from pulse.window import Window, windows
 
 # ops that a rule below always removes, so that the later stages have no row for them
 REMOVED = (
@@ -29,11 +31,24 @@ REMOVED = (
     *COMPOSITES,
     *WRITTEN_OUT,
 )
+_MAX_WALKS = 20  # a graph that has not settled by then feeds itself
 
 
 def declutter(graph: Graph, explain: Explain | None = None) -> Graph:
     """The same function of the stream in fewer nodes; `explain` is told what every rule replaced."""
-    return rewrite(graph, RULES, infer, explain).check("declutter")
+    graph = rewrite(graph, RULES, infer, explain)
+    for _ in range(_MAX_WALKS):
+        laid = laid_out(graph)
+        if laid is graph:
+            return graph.check("declutter")
+        if explain:
+            explain(f"{_moving(graph)} moves of axes become {_moving(laid)}")
+        graph = rewrite(infer(laid), RULES, infer, explain)
+    raise GraphError("declutter: the axes never come to rest")
+
+
+def _moving(graph: Graph) -> int:
+    return sum(node.op in MOVING for node in graph.nodes)
 
 
 def known_values(site: Site) -> Patch | None:
@@ -170,25 +185,6 @@ def difference_to_sum(site: Site) -> Patch | None:
     return Patch(f"{node} becomes {op}", (node,), (add,), {name: inverse})
 
 
-def pad_into_conv(site: Site) -> Patch | None:
-    """conv(pad(x)) = conv(x) with more pads"""
-    node = site.node
-    pad = site.producer(node.inputs[0], "Pad") if node.op == "Conv" else None
-    if pad is None:
-        return None
-    given = [site.graph.facts[name] if name else None for name in pad.inputs]
-    before, after = pads(pad, given)
-    value = given[2].value if len(given) > 2 and given[2] is not None else np.zeros(1)
-    if pad.text("mode", "constant") != "constant" or any(before[:2] + after[:2]) or value is None or np.any(value):
-        return None
-    inside = _windows(site, node)
-    padded = (*(slide.before + more for slide, more in zip(inside, before[2:], strict=True)),)
-    padded += (*(slide.after + more for slide, more in zip(inside, after[2:], strict=True)),)
-    attributes = {**node.attributes, "pads": padded, "auto_pad": "NOTSET"}
-    conv = Node("Conv", node.name, (pad.inputs[0], *node.inputs[1:]), node.outputs, attributes)
-    return Patch(f"{pad} goes into {node}", (node,), (conv,))
-
-
 def front_of_pad(site: Site) -> Patch | None:
     """pad(x)[s:] = a shorter pad(x), less or nothing of which is cut off: what is never seen needs no waiting"""
     node = site.node
@@ -198,7 +194,7 @@ def front_of_pad(site: Site) -> Patch | None:
     if pad is None or stream is None or set(taken) != {stream.axis} or pad.text("mode", "constant") != "constant":
         return None
     (start, length, step), time = taken[stream.axis], stream.axis
-    before, after = pads(pad, site.beside(pad).given)
+    before, after = pads(pad, [site.graph.facts[name] if name else None for name in pad.inputs])
     less = min(start, before[time])
     if not less or step != 1:
         return None
@@ -232,87 +228,6 @@ def mirror_to_gather(site: Site) -> Patch | None:
     return y.patch("Pad", x, y.constant(np.array([*before, *after])), **node.attributes)
 
 
-def scale_after_conv(site: Site) -> Patch | None:
-    """(w * x + b) * c = (c w) * x + c b, (w * x + b) + c = w * x + (b + c), with c one number per channel"""
-    node = site.node
-    for stream, other in ((0, 1), (1, 0)) if node.op in ("Mul", "Add") else ():
-        conv = site.sole(node.inputs[stream], "Conv")
-        c = _per_channel(site, other, node.outputs[0])
-        if conv is None or c is None:
-            continue
-        w, b = _weights(site, conv)
-        b = b * c if node.op == "Mul" else b + c
-        w = w * c.reshape(-1, *[1] * (w.ndim - 1)) if node.op == "Mul" else w
-        return _reweighted(f"{node} goes into {conv}", (conv, node), conv.inputs[0], (w, b))
-    return None
-
-
-def scale_before_conv(site: Site) -> Patch | None:
-    """w * (x c) + b = (w c) * x + b, w * (x + c) + b = w * x + (b + sum(w c)), where no zeros are padded in between"""
-    conv = site.node
-    scale = site.sole(conv.inputs[0], "Mul", "Add") if conv.op == "Conv" else None
-    if scale is None or conv.integer("group", 1) != 1:
-        return None
-    if scale.op == "Add" and any(slide.before + slide.after for slide in _windows(site, conv)):
-        return None
-    at = site.beside(scale)
-    for stream, other in ((0, 1), (1, 0)):
-        c = _per_channel(at, other, scale.outputs[0])
-        if c is None or at.constant(stream) is not None:
-            continue
-        w, b = _weights(site, conv)
-        b = b + (w.sum(axis=tuple(range(2, w.ndim))) @ c if scale.op == "Add" else 0)
-        w = w * c.reshape(1, -1, *[1] * (w.ndim - 2)) if scale.op == "Mul" else w
-        return _reweighted(f"{scale} goes into {conv}", (scale, conv), scale.inputs[stream], (w, b))
-    return None
-
-
-def _windows(site: Site, conv: Node) -> tuple[Window, ...]:
-    facts = site.graph.facts
-    return windows(conv, facts[conv.inputs[1]].sizes[2:], facts[conv.inputs[0]].shape[2:])
-
-
-def _per_channel(site: Site, index: int, output: str) -> Array | None:
-    """The constant input `index` as one number per channel of the value `output`, if it is that."""
-    value, shape = site.constant(index), site.graph.facts[output].shape
-    rank = len(shape)
-    if value is None or rank < 3 or value.ndim > rank or not isinstance(shape[1], int):
-        return None
-    full = value.reshape((1,) * (rank - value.ndim) + value.shape)
-    if full.shape not in ((1,) * rank, (1, shape[1], *[1] * (rank - 2))):
-        return None
-    return np.broadcast_to(full.reshape(-1), shape[1]).astype(np.float64)
-
-
-def _weights(site: Site, conv: Node) -> tuple[Array, Array]:
-    w = np.asarray(site.graph.facts[conv.inputs[1]].value, np.float64)
-    if len(conv.inputs) > 2 and conv.inputs[2]:
-        return w, np.asarray(site.graph.facts[conv.inputs[2]].value, np.float64)
-    return w, np.zeros(len(w))
-
-
-def _reweighted(why: str, pair: tuple[Node, Node], x: str, weights: tuple[Array, Array]) -> Patch:
-    """One convolution in place of a pair of nodes."""
-    conv = next(node for node in pair if node.op == "Conv")
-    output = pair[1].outputs[0]
-    names = (f"{output}.w", f"{output}.b")
-    constants = {name: value.astype(np.float32) for name, value in zip(names, weights, strict=True)}
-    return Patch(why, pair, (Node("Conv", conv.name, (x, *names), (output,), conv.attributes),), constants)
-
-
-def transpose_twice(site: Site) -> Patch | None:
-    """transpose(transpose(x, p), q) = transpose(x, p[q])"""
-    node = site.node
-    first = site.producer(node.inputs[0], "Transpose") if node.op == "Transpose" else None
-    if first is None:
-        return None
-    back = tuple(reversed(range(len(site.graph.facts[node.outputs[0]].shape))))
-    p, q = first.integers("perm", back), node.integers("perm", back)
-    attributes = {"perm": tuple(p[axis] for axis in q)}
-    joined = Node("Transpose", node.name, first.inputs, node.outputs, attributes)
-    return Patch(f"{first} goes into {node}", (node,), (joined,))
-
-
 RULES: tuple[Rule, ...] = (
     known_values,
     nothing_done,
@@ -331,5 +246,5 @@ RULES: tuple[Rule, ...] = (
     mirror_to_gather,
     scale_after_conv,
     scale_before_conv,
-    transpose_twice,
+    gate_of_two,
 )

@@ -172,6 +172,33 @@ def _mod(node: Node, values: list[Array]) -> list[Array]:
     return [np.asarray((np.fmod if node.integer("fmod", 0) else np.mod)(*values))]
 
 
+def _pad(node: Node, values: list[Array]) -> list[Array]:
+    amounts = [int(amount) for amount in values[1].reshape(-1)]
+    rank = values[0].ndim
+    if node.text("mode", "constant") != "constant" or len(values) > 2 or len(amounts) != 2 * rank or min(amounts) < 0:
+        raise GraphError(f"{node} pads a constant in a way that is not supported")
+    if (
+        math.prod(size + amounts[axis] + amounts[axis + rank] for axis, size in enumerate(values[0].shape))
+        > MAX_ELEMENTS
+    ):
+        raise GraphError(f"{node} makes a constant of more than {MAX_ELEMENTS} elements")
+    return [np.pad(values[0], list(zip(amounts[:rank], amounts[rank:], strict=True)))]
+
+
+def _reduced(function: np.ufunc) -> Evaluation:
+    """The evaluation of a reduction, also of lengths that are not numbers."""
+
+    def reduce(node: Node, values: list[Array]) -> list[Array]:
+        x = values[0]
+        axes = tuple(int(axis) for axis in values[1].reshape(-1)) if len(values) > 1 else ()
+        if not axes and node.integer("noop_with_empty_axes", 0):
+            return [x]
+        kept = bool(node.integer("keepdims", 1))
+        return [np.asarray(function.reduce(x, axes or None, dtype=x.dtype, keepdims=kept), x.dtype)]
+
+    return reduce
+
+
 _COMPARING = {
     "And": elementwise(np.logical_and),
     "Equal": elementwise(np.equal),
@@ -207,9 +234,14 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "Mul": elementwise(np.multiply),
     "Neg": elementwise(np.negative),
     "Not": elementwise(np.logical_not),
+    "Pad": _pad,
     "Pow": elementwise(np.power),
     "Range": _range,
     "Reciprocal": elementwise(np.reciprocal),
+    "ReduceMax": _reduced(np.maximum),
+    "ReduceMin": _reduced(np.minimum),
+    "ReduceProd": _reduced(np.multiply),
+    "ReduceSum": _reduced(np.add),
     "Reshape": _reshape,
     "Round": elementwise(np.rint),
     "Sign": elementwise(np.sign),

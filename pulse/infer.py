@@ -31,27 +31,28 @@ def infer(graph: Graph) -> Graph:
     room = MAX_KNOWN
     for node in graph.nodes:
         given = [facts[name] if name else None for name in node.inputs]
-        outputs = _outputs(node, given)
-        if len(outputs) < len(node.outputs):
+        made = outputs(node, given)
+        if len(made) < len(node.outputs):
             raise NotStreamable(f"infer: {node} has more outputs than are supported")
-        room -= sum(found.value.size for found in outputs if found.value is not None)
+        room -= sum(found.value.size for found in made if found.value is not None)
         if room < 0:
             raise GraphError(f"infer: {node} is one constant too many: together they are too large")
-        facts |= {name: found for name, found in zip(node.outputs, outputs, strict=False) if name}
+        facts |= {name: found for name, found in zip(node.outputs, made, strict=False) if name}
     return replace(graph, facts=facts).check("infer")
 
 
-def _outputs(node: Node, given: Given) -> list[Fact]:
+def outputs(node: Node, given: Given) -> list[Fact]:
+    """The facts of the outputs of one node, from those of its inputs."""
     try:
         values = evaluate(node, given)
         if values is not None:
             return [known(value) for value in values]
         if node.op not in RULES:
             raise _on_constants_only(node)
-        outputs = RULES[node.op](node, given)
-        for output in outputs:
+        made = RULES[node.op](node, given)
+        for output in made:
             _check_size(node, output)
-        return outputs
+        return made
     except DimError as error:
         raise NotStreamable(f"infer: {node} makes a length that cannot be written down: {error}") from error
     except (IndexError, ValueError, ZeroDivisionError) as error:

@@ -19,10 +19,12 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
+from pulse.dilation import with_dilations
 from pulse.dim import STREAM, Length, affine
 from pulse.errors import LoadError, UnsupportedOp
 from pulse.evaluate import DTYPES
 from pulse.graph import MAX_ELEMENTS, MAX_RANK, Array, Attribute, Fact, Graph, Node, fact, ordered
+from pulse.reopen import reopened
 from pulse.unwanted import what_it_is
 from pulse.wire import measure
 
@@ -33,6 +35,7 @@ MAX_RATE = 4096  # items of an input to one of another
 OLDEST_OPSET = 9
 NEWEST_OPSET = onnx.defs.onnx_opset_version()
 
+_AXIS = re.compile(r"[0-9]")
 _RATE = re.compile(r"(?:(?P<times>\d{1,6})\*)?(?P<name>[A-Za-z_]\w*)(?://(?P<divisor>\d{1,6}))?")
 
 _WINDOW = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
@@ -192,9 +195,13 @@ _WITH_BODIES: Mapping[str, str] = {
 }
 
 
-def load(path: str | Path) -> Graph:
-    """The graph of the ONNX file at `path`; `LoadError` if the file is not one that can be taken."""
+def load(path: str | Path, stream: str | None = None) -> Graph:
+    """The graph of the ONNX file at `path`; `LoadError` if the file is not one that can be taken.
+
+    Time is the axis of an input that is dynamic, or the one that `stream` names: `x:1`, or `x:1,z:2` for two inputs.
+    """
     path = Path(path)
+    named = _named(stream) if stream is not None else {}
     model = _parse(path)
     opset = _opset(model, path)
     proto = model.graph
@@ -213,16 +220,21 @@ def load(path: str | Path) -> Graph:
             nodes.append(_modern(node, constants))
     nodes = _without_unread(nodes, {output.name for output in proto.output})
     streams = [value for value in proto.input if value.name not in constants]
-    inputs = {value.name: _input(value) for value in streams}
+    if named and set(named) != {value.name for value in streams}:
+        raise LoadError(f"load: {path.name} has the inputs {', '.join(value.name for value in streams)}; name them all")
+    inputs = {value.name: _input(value, named.get(value.name)) for value in streams}
     outputs = {value.name: value.name for value in proto.output}
     if not inputs or not outputs:
         raise LoadError(f"load: {path.name} has no inputs or no outputs")
-    lengths = (dim.dim_param for value in streams for dim in value.type.tensor_type.shape.dim)
+    lengths = (dim.dim_param for value in streams if not named for dim in value.type.tensor_type.shape.dim)
     symbols = {_symbol(length) for length in lengths if length}
     if len(symbols) > 1:
         raise LoadError(f"load: {path.name} names time {' and '.join(sorted(symbols))}; give it one name")
     graph = Graph(tuple(nodes), inputs, outputs, constants, metadata=_metadata(model, path))
-    return ordered(graph).check("load")
+    graph = ordered(graph).check("load")
+    fixed = {value.name: _fixed(value, inputs[value.name]) for value in streams if value.name in named}
+    graph = with_dilations(graph, fixed)
+    return reopened(graph, fixed) if any(item.stream is None for item in fixed.values()) else graph
 
 
 def _without_unread(nodes: list[Node], outputs: set[str]) -> list[Node]:
@@ -414,23 +426,54 @@ def _rate(length: str, said: str) -> Length:
     return affine(times, 0, divisor)
 
 
-def _input(value: onnx.ValueInfoProto) -> Fact:
+def _named(stream: str) -> dict[str, int]:
+    """Inputs and their axes of time."""
+    pairs = (item.strip().rpartition(":") for item in stream.split(","))
+    named = {name: axis for name, _, axis in pairs}
+    if not all(name and _AXIS.fullmatch(axis) for name, axis in named.items()):
+        raise LoadError(f"load: {stream!r} names no axis of time; write NAME:AXIS, such as x:1")
+    return {name: int(axis) for name, axis in named.items()}
+
+
+def _fixed(value: onnx.ValueInfoProto, opened: Fact) -> Fact:
+    """An input as the file has it: as `opened`, but for a length of time that is a number."""
+    assert opened.stream is not None
+    axis = opened.stream.axis
+    length = int(value.type.tensor_type.shape.dim[axis].dim_value)
+    return fact((*opened.shape[:axis], length, *opened.shape[axis + 1 :])) if length else opened
+
+
+def _input(value: onnx.ValueInfoProto, axis: int | None = None) -> Fact:
     said = f"load: the input {value.name!r}"
     tensor = value.type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         raise UnsupportedOp(f"{said} is not float32")
     if len(tensor.shape.dim) > MAX_RANK:
         raise LoadError(f"{said} has more than {MAX_RANK} axes")
-    dynamic = [axis for axis, dim in enumerate(tensor.shape.dim) if not dim.HasField("dim_value")]
+    if axis is not None and axis >= len(tensor.shape.dim):
+        raise LoadError(f"{said} has {len(tensor.shape.dim)} axes, and none is {axis}")
+    dynamic = [index for index, dim in enumerate(tensor.shape.dim) if not dim.HasField("dim_value")]
+    if axis is not None:
+        return _sized(
+            said,
+            [1 if index in dynamic else int(dim.dim_value) for index, dim in enumerate(tensor.shape.dim)],
+            (axis, STREAM),
+        )
     if len(dynamic) != 1:
         raise LoadError(
             f"{said} has {len(dynamic)} dynamic axes; exactly one, time, must be: export with "
-            f"dynamic_axes={{{value.name!r}: {{time_axis: 'S'}}}} and a batch of 1"
+            f"dynamic_axes={{{value.name!r}: {{time_axis: 'S'}}}} and a batch of 1, or say stream='{value.name}:1' "
+            "if axis 1 is time"
         )
-    shape: list[Length] = [int(dim.dim_value) for dim in tensor.shape.dim]
     name = tensor.shape.dim[dynamic[0]].dim_param
-    shape[dynamic[0]] = _rate(name, said) if name else STREAM
-    sizes = [size for size in shape if isinstance(size, int)]
+    time = _rate(name, said) if name else STREAM
+    return _sized(said, [int(dim.dim_value) for dim in tensor.shape.dim], (dynamic[0], time))
+
+
+def _sized(said: str, lengths: list[int], time: tuple[int, Length]) -> Fact:
+    """The fact of an input of these lengths, but for its axis of time."""
+    axis, length = time
+    sizes = [*lengths[:axis], *lengths[axis + 1 :]]
     if any(size < 1 for size in sizes) or math.prod(sizes) > MAX_ELEMENTS:
         raise LoadError(f"{said} has an impossible shape")
-    return fact(tuple(shape))
+    return fact((*lengths[:axis], length, *lengths[axis + 1 :]))

@@ -11,7 +11,7 @@ from pulse.dim import Dim, Length, product
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Fact, Node, fact, shown
 
-_TO_THE_END = 1 << 31  # exporters write the largest 32-bit or 64-bit integer for "to the end"
+_TO_THE_END = (1 << 31) - 1  # exporters write the largest 32-bit or 64-bit integer for "to the end"
 MAX_TIMES = 64  # that a value is repeated along one axis
 
 

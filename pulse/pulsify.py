@@ -146,6 +146,8 @@ def _slice(p: Pulsifier, node: Node) -> None:
     name, slide, late = node.inputs[0], Window(1, 1, step, 0, 0), p.delay_before(node) + items
     wait = slide.extra(late) + step * max(0, p.least_delay(node.outputs[0]) - slide.delay(late))
     name, delay = p.delay(name, wait), (late + wait) // step
+    shape = p.batch.facts[node.inputs[0]].shape
+    taken = {axis: cut for axis, cut in taken.items() if cut != (0, shape[axis], 1)}
     if step > 1:
         taken[p.axis(node)] = (0, 0, step)
     if not taken:

@@ -46,10 +46,6 @@ class Site:
         node = self._producers.get(name)
         return node if node is not None and node.op in ops else None
 
-    def beside(self, node: Node) -> Site:
-        """The same surroundings, seen from another node."""
-        return Site(self.graph, node, self._producers, self._uses)
-
     def sole(self, name: str, *ops: str) -> Node | None:
         """The same, if nothing but one input reads `name`."""
         return self.producer(name, *ops) if self._uses[name] == 1 else None

@@ -356,9 +356,41 @@ def _more(b: Builder, draw: Draw, x: Stream) -> Stream:
     return b.add("ConvTranspose", x[0], *weights, group=group, **sizes), filters * group
 
 
+def _channels_last(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """Channels last, as Keras has them, with what it writes between a transpose and the way back."""
+    y, channels = b.add("Transpose", x[0], perm=[0, 2, 1]), x[1]
+    for what in draw(st.lists(st.sampled_from(_BETWEEN), max_size=3)):
+        match what:
+            case "scale":
+                y = b.add(draw(st.sampled_from(["Mul", "Add", "Sub"])), y, b.floats(*draw(_SPREAD), channels))
+            case "slice":
+                y = b.add("Slice", y, *(b.constant(c) for c in ([0, 1], [END, END], [0, 1])))
+            case "pad":
+                y = b.add("Pad", y, b.constant([0, draw(st.integers(0, 3)), 0, 0, draw(st.integers(0, 1)), 0]))
+            case "join":
+                y, channels = b.add("Concat", y, b.add("Tanh", y), axis=-1), 2 * channels
+            case "dense":
+                filters = draw(st.integers(1, 3))
+                y, channels = b.add("MatMul", y, b.floats(channels, filters)), filters
+            case "residual":
+                y = b.add("Add", y, b.add("Sigmoid", y))
+            case "softmax":
+                y = b.add("Softmax", y, axis=2)
+    if draw(st.booleans()):
+        return b.add("Transpose", y, perm=[0, 2, 1]), channels
+    image = b.add("Transpose", b.add("Unsqueeze", y, b.constant([-3])), perm=[0, 3, 1, 2])
+    kernel, pads = draw(st.integers(1, 3)), [0, draw(st.integers(0, 2)), 0, 0]
+    y = b.add("Conv", image, b.floats(2, channels, 1, kernel), dilations=[1, draw(st.integers(1, 3))], pads=pads)
+    return b.add("Relu", b.add("Squeeze", y, b.constant([2]))), 2
+
+
+_BETWEEN = ("scale", "scale", "slice", "pad", "join", "dense", "residual", "softmax")
+_SPREAD = st.sampled_from([(), (1,), (1, 1)])
+
 _LAYERS = (_conv, _conv, _conv, _residual, _residual, _pool, _pad, _unary, _unary, _constant, _gate, _channels, _flip)
 _LAYERS += (_front, _softmax, _matmul, _gemm, _reduce, _reshape, _image, _image, _activation, _activation, _choose)
 _LAYERS += (_gather, _repeat, _products, _recurrent, _recurrent, _front_of_time, _sum, _more)
+_LAYERS += (_channels_last, _channels_last)
 
 
 @st.composite

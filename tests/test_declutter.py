@@ -87,6 +87,12 @@ def example(what: str, b: Builder) -> str:
             rows = b.add("Transpose", b.add("Squeeze", "x", b.constant([0])), perm=[1, 0])
             y = b.add("Gemm", rows, b.floats(3, 4), b.floats(3), transB=1, alpha=0.5, beta=3.0)
             return b.add("Unsqueeze", b.add("Transpose", y, perm=[1, 0]), b.constant([0]))
+        case "a filter and a gate":
+            bias, filtered = b.floats(4), _conv(b, "x", dilations=[2], pads=[1, 0])
+            gate = b.add("Add", _conv(b, "x", dilations=[2], pads=[1, 0]), b.add("Reshape", bias, b.constant([4, 1])))
+            return b.add("Mul", b.add("Sigmoid", gate), b.add("Tanh", filtered))
+        case "a filter and a gate of another kind":
+            return b.add("Mul", b.add("Sigmoid", _conv(b, "x", pads=[1, 1])), b.add("Tanh", _conv(b, "x", pads=[2, 0])))
     raise AssertionError(what)
 
 
@@ -107,7 +113,9 @@ EXAMPLES: list[tuple[str, dict[str, int]]] = [
     ("a constant with a long story", {"Mul": 1}),
     ("a flip", {"Slice": 1}),
     ("gelu", {"Mul": 3, "Erf": 1, "Add": 1}),
-    ("gemm", {"Squeeze": 1, "Transpose": 2, "MatMul": 1, "Add": 1, "Unsqueeze": 1}),
+    ("gemm", {"Conv": 1}),
+    ("a filter and a gate", {"Conv": 1, "Slice": 2, "Tanh": 1, "Sigmoid": 1, "Mul": 1}),
+    ("a filter and a gate of another kind", {"Conv": 2, "Tanh": 1, "Sigmoid": 1, "Mul": 1}),
 ]
 
 

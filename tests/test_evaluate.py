@@ -61,12 +61,18 @@ def made(b: Builder, op: str) -> str:
             return b.add("Slice", x, ints(b, -1), ints(b, -9), ints(b, 1), ints(b, -1))
         case "Squeeze":
             return b.add("Squeeze", b.add("Unsqueeze", x, ints(b, 0, 2)), ints(b, 2))
+        case "Pad":
+            return b.add("Pad", x, ints(b, 0, 1, 2, 0))
+        case "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceSum":
+            sums = b.add(op, b.add(op, x, ints(b, 1)), keepdims=0)
+            return b.add("Add", sums, b.add("Cast", b.add(op, b.add("Cast", x, to=6)), to=1))
         case "Division of integers":
             return b.add("Cast", b.add("Div", ints(b, 7, -7, 9), ints(b, 2, 2, 3)), to=1)
     raise AssertionError(op)
 
 
 OTHERS = ("Cast", "Concat", "ConstantOfShape", "Gather", "Reshape", "Slice", "Squeeze", "Division of integers")
+OTHERS += ("Pad", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum")
 OTHERS += ("Not", "Where", "Expand", "Flatten", "Mod", "Range", "Tile", *COMPARING, *LOGICAL)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -88,7 +87,6 @@ def test_a_picture_has_delays_on_its_arrows(model: Path) -> None:
     assert '"Relu2" -> "y2 >" [label="(1, 4, 8) Δ2"]' in text
 
 
-@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
 def test_a_picture_is_drawn(model: Path, tmp_path: Path) -> None:
     assert main([str(model), "--svg", str(tmp_path / "model.svg")]) == 0
     assert "</svg>" in (tmp_path / "model.svg").read_text("utf-8")

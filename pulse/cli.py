@@ -50,7 +50,7 @@ def _plan_as_told(options: argparse.Namespace) -> None:
     if options.output:
         _save(plan, options.output)
     if options.summary:
-        print(summary(plan))
+        print(summary(plan, options.rate))
     if options.profile:
         print(profiled(plan))
 
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pulse", type=int, default=8, help="items of the dynamic axis per run (default: 8)")
     parser.add_argument("--show", choices=STAGES, help="print the graph after this stage")
     parser.add_argument("--summary", action="store_true", help="print what the plan needs")
+    parser.add_argument("--rate", type=_positive, help="items of the stream per second, for a summary in time")
     parser.add_argument("--explain", action="store_true", help="print shape, delay and receptive field of every node")
     parser.add_argument("--profile", action="store_true", help="print what every step costs, and every kind of kernel")
     parser.add_argument("--window", type=_window, help="items that means over all of time take instead, or 'running'")
@@ -79,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _window(text: str) -> int | str:
     return text if text == RUNNING else int(text)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
 
 
 def _planned(options: argparse.Namespace) -> Plan:
@@ -126,8 +134,8 @@ def _place(view: View, plan: Plan) -> str:
     return f"{slot.room}[{slot.offset + view.offset}]{shown(view.shape)}"
 
 
-def summary(plan: Plan) -> str:
-    """What a plan costs and how late it is."""
+def summary(plan: Plan, rate: float | None = None) -> str:
+    """What a plan costs and how late it is; in time, if `rate` items of the stream come per second."""
     weights = sum(slot.size for slot in plan.slots if slot.room == "weights")
     rows = {
         "inputs": ", ".join(f"{name} {shown(view.shape)}" for name, view in plan.inputs.items()),
@@ -142,6 +150,10 @@ def summary(plan: Plan) -> str:
         "state": f"{room_size(plan.slots, 'state') * _BYTES} bytes",
         "arena": f"{room_size(plan.slots, 'arena') * _BYTES} bytes",
     }
+    if rate is not None:
+        rows["MACs per second"] = f"{sum(macs(step) for step in plan.steps) / plan.pulse * rate:.0f}"
+        late = (delay * stride / rate for delay, stride in zip(plan.delay, plan.stride, strict=True))
+        rows["delay in time"] = ", ".join(f"{float(seconds) * 1000:.0f} ms" for seconds in late)
     return "\n".join(f"{name:16} {value}" for name, value in rows.items())
 
 

@@ -55,6 +55,13 @@ def test_the_summary_counts(model: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert rows["state"] == "120 bytes"
 
 
+def test_the_summary_tells_time_where_the_rate_is_given(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(model), "--summary", "--rate", "100"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["MACs per second  3600", "delay in time    20 ms"]
+    with pytest.raises(SystemExit):
+        main([str(model), "--summary", "--rate", "0"])
+
+
 def test_every_node_is_explained(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(model), "--explain"]) == 0
     rows = [line.split("  ") for line in capsys.readouterr().out.splitlines()]

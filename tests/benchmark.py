@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -44,10 +45,14 @@ def resident_mb() -> float:
         audio = f"audio: {{source: file, file: {ROOT}/config/demo.wav, realtime: false}}"
         config.write_text(f"{audio}\nmqtt: {{port: 9}}\n")
         command = [sys.executable, "-m", "daemon.cli", "run", "--config", str(config)]
-        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-        _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0
-    return usage.ru_maxrss / 1024
+        largest_kb = 0
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+            # Not wait4's figure, which counts what this process held when it forked.
+            while process.poll() is None:
+                peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+                largest_kb = max(largest_kb, int(peak[1]) if peak else 0)
+                time.sleep(0.01)
+    return largest_kb / 1024
 
 
 def main() -> None:

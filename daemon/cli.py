@@ -126,7 +126,7 @@ def _line(path: Path, detection: Detection, *, as_json: bool) -> str:
 def _check(options: argparse.Namespace) -> int:
     config = _config(options)
     config.mqtt.secret()
-    if config.audio.file is not None:
+    if config.audio.source == "file":
         open_source(config.audio).close()
     model = WakeModel.load(config.wake.model)
     broker = "inside" if config.mqtt.embedded else f"{config.mqtt.host}:{config.mqtt.port}"

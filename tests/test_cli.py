@@ -123,7 +123,9 @@ def test_a_bad_configuration_is_one_line_and_78(
 
 
 def test_check_says_what_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "c.yaml").write_text("site_id: attic\nwake: {words: {alexa: {threshold: 0.123}}}\n")
+    # A file that is not the source is not looked at, nor is the microphone opened.
+    audio = "audio: {source: microphone, device: no such card, file: later.wav}"
+    (tmp_path / "c.yaml").write_text(f"site_id: attic\nwake: {{words: {{alexa: {{threshold: 0.123}}}}}}\n{audio}\n")
     assert run("check", "--config", tmp_path / "c.yaml") == 0
     out = capsys.readouterr().out
     assert "site attic" in out

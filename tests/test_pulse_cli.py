@@ -58,8 +58,10 @@ def test_the_summary_counts(model: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_the_summary_tells_time_where_the_rate_is_given(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(model), "--summary", "--rate", "100"]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == ["MACs per second  3600", "delay in time    20 ms"]
-    with pytest.raises(SystemExit):
-        main([str(model), "--summary", "--rate", "0"])
+    for rate in ("0", "inf", "fast"):
+        with pytest.raises(SystemExit):
+            main([str(model), "--summary", "--rate", rate])
+        assert f"a number above 0, not '{rate}'" in capsys.readouterr().err
 
 
 def test_every_node_is_explained(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,9 +33,9 @@ def sigmoid(out: Floats, x: Floats) -> None:
 
 
 def gate(out: Floats, x: Floats) -> None:
-    """out = tanh(a) * sigmoid(b), with a and b the two halves of axis -2 of `x`, which is overwritten."""
-    half = out.shape[-2]
-    a, b = x[..., :half, :], x[..., half:, :]
+    """out = tanh(a) * sigmoid(b), with a and b the two halves of the last axis of `x`, which is overwritten."""
+    half = out.shape[-1]
+    a, b = x[..., :half], x[..., half:]
     np.multiply(b, 0.5, out=b)
     np.tanh(x, out=x)
     np.add(b, 1, out=b)

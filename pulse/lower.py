@@ -3,7 +3,8 @@
 Theory of operation. Every value of the pulsed graph gets a `View` on a slot. What only moves an index (transpose,
 slice, squeeze, broadcast) is another view and no step. A `Delay` keeps its items in a state slot, time last, so that a
 window reads its taps from there as one more view: tap `j` of a convolution is the same memory, `j * dilation` items on.
-Slots get their places last, in `place`.
+What a convolution makes lies channel by channel within each place, so that a tap is one run of memory
+for all channels, and elementwise steps keep the order of what they read. Slots get their places last, in `place`.
 """
 
 from __future__ import annotations
@@ -84,16 +85,22 @@ def _parameters(node: Node, *keys: str) -> dict[str, Parameter]:
 
 def _elementwise(lo: Lowering, node: Node) -> None:
     x = lo.read(node)
-    lo.step(node, (lo.write(node), lo.arena(x.shape)), (x,), **_parameters(node, "alpha", "beta", "low", "high"))
+    writes = lo.write(node, x.order), lo.arena(x.shape, x.order)
+    lo.step(node, writes, (x,), **_parameters(node, "alpha", "beta", "low", "high"))
 
 
 def _combining(lo: Lowering, node: Node) -> None:
     reads = tuple(lo.read(node, index).broadcast(lo.shape(node)) for index in range(len(node.inputs)))
-    out = lo.write(node)
-    scratch = (lo.arena(out.shape),) if node.op == "Where" else ()
+    out = lo.write(node, max(reads, key=_spread).order)
+    scratch = (lo.arena(out.shape, out.order),) if node.op == "Where" else ()
     lo.step(node, (out, *scratch), reads, **_parameters(node, "fmod"))
     if node.op == "Div" and lo.graph.facts[node.outputs[0]].dtype.startswith("int"):
         lo.steps.append(Step("Cast", node.name, (out,), (out,), {"to": "int"}))
+
+
+def _spread(view: View) -> int:
+    """The elements that are there in memory, and not only repeated."""
+    return math.prod(size for size, stride in zip(view.shape, view.strides, strict=True) if stride)
 
 
 def _cast(lo: Lowering, node: Node) -> None:
@@ -120,8 +127,9 @@ def _reduce(lo: Lowering, node: Node) -> None:
 def _delay(lo: Lowering, node: Node) -> None:
     time, extra, overlap = lo.time(node.inputs[0]), node.integer("extra", 0), node.integer("overlap", 0)
     x = lo.read(node).last(time)
-    pulse = x.shape[-1]
-    ring = lo.state((*x.shape[:-1], extra + overlap + pulse), node.number("value", 0.0))
+    pulse, rank = x.shape[-1], len(x.shape)
+    rest = tuple(axis for axis in x.order if axis != rank - 1)
+    ring = lo.state((*x.shape[:-1], extra + overlap + pulse), node.number("value", 0.0), (rank - 1, *rest))
     lo.step(node, (ring,), (x,))
     lo.views[node.outputs[0]] = _put_back(ring.cut(len(x.shape) - 1, 0, overlap + pulse), time)
 
@@ -182,23 +190,31 @@ def _front(lo: Lowering, node: Node) -> None:
 def _conv(lo: Lowering, node: Node) -> None:
     x, w, group = lo.read(node), lo.constant(node, 1), node.integer("group", 1)
     filters, channels, *kernel = w.shape
-    n, _, *places = lo.shape(node)
-    items = math.prod(places)
-    w = np.moveaxis(w.reshape(group, filters // group, channels, *kernel), 2, -1)
-    weight = lo.weight(w.reshape(group, filters // group, -1))
-    bias = lo.weight(lo.constant(node, 2).reshape(group, filters // group, 1)) if lo.has(node, 2) else None
+    n, made, *places = lo.shape(node)
+    items, inside = math.prod(places), range(2, 2 + len(places))
+    w = np.moveaxis(w.reshape(group, filters // group, channels, *kernel), (1, 2), (-1, -2))
+    weight = lo.weight(w.reshape(group, -1, filters // group))
+    bias = lo.weight(lo.constant(node, 2).reshape(group, 1, filters // group)) if lo.has(node, 2) else None
     taps = _taps(x.split(1, group), 3, node, tuple(places))
     tapped = range(3, 3 + len(kernel))
-    taps = taps.transposed((0, 1, *tapped, 2, *(axis + len(kernel) for axis in tapped)))
-    columns, matrix = _columns(lo, taps, (n, group, weight.shape[-1], items))
-    product_shape = (n, group, filters // group, items)
-    addend = lo.packed(node, lo.read(node, 3)).shaped(product_shape) if lo.has(node, 3) else None
-    out = lo.write(node)
-    gated = node.text("activation", "") == "Gate"
-    out = out.shaped((n, group, filters // group // (2 if gated else 1), items))
-    product = lo.arena(product_shape) if gated else out
+    taps = taps.transposed((0, 1, *(axis + len(kernel) for axis in tapped), *tapped, 2))
+    columns, matrix = _columns(lo, taps, (n, group, items, weight.shape[1]))
+    addend = None
+    if lo.has(node, 3):
+        addend = lo.read(node, 3).transposed((0, *inside, 1))
+        addend = addend if len(places) == 1 else lo.packed(node, addend).shaped((n, items, filters))
+        addend = _grouped(addend, group)
+    out = lo.arena((n, *places, made))
+    lo.views[node.outputs[0]] = _put_back(out, 1)
+    out = _grouped(out.shaped((n, items, made)), group)
+    product = out if made == filters else lo.arena((n, group, items, filters // group))
     writes, reads = (out, product, columns), (taps, matrix, weight, bias, addend)
     lo.step(node, writes, reads, activation=node.text("activation", ""))
+
+
+def _grouped(x: View, group: int) -> View:
+    """(n, items, filters) as (n, group, items, filters of a group)."""
+    return x.split(2, group).transposed((0, 2, 1, 3))
 
 
 def _taps(x: View, first: int, node: Node, places: tuple[int, ...]) -> View:
@@ -224,8 +240,8 @@ def _pool(lo: Lowering, node: Node) -> None:
 
 
 def _gate(lo: Lowering, node: Node) -> None:
-    x = lo.read(node)
-    lo.step(node, (lo.write(node), lo.arena(x.shape)), (x,))
+    x = lo.read(node).last(1)
+    lo.step(node, (lo.write(node, (0, 2, 1)).last(1), lo.arena(x.shape)), (x,))
 
 
 def _matmul(lo: Lowering, node: Node) -> None:

@@ -25,13 +25,18 @@ class Lowering:
         for name, item in graph.inputs.items():
             self.views[name] = self.arena(item.sizes)
 
-    def arena(self, shape: tuple[int, ...]) -> View:
-        """A new packed array for one pulse."""
-        return self._slot(Draft("arena", math.prod(shape)), shape)
+    def arena(self, shape: tuple[int, ...], order: tuple[int, ...] | None = None) -> View:
+        """A new array for one pulse, whose elements lie side by side; `order` are its axes, the slowest first."""
+        return self._laid(Draft("arena", math.prod(shape)), shape, order)
 
-    def state(self, shape: tuple[int, ...], initial: float) -> View:
-        """A new packed array that survives between pulses."""
-        return self._slot(Draft("state", math.prod(shape), initial), shape)
+    def state(self, shape: tuple[int, ...], initial: float, order: tuple[int, ...] | None = None) -> View:
+        """The same for an array that survives between pulses."""
+        return self._laid(Draft("state", math.prod(shape), initial), shape, order)
+
+    def _laid(self, draft: Draft, shape: tuple[int, ...], order: tuple[int, ...] | None) -> View:
+        order = order or tuple(range(len(shape)))
+        view = self._slot(draft, tuple(shape[axis] for axis in order))
+        return view.transposed(tuple(order.index(axis) for axis in range(len(shape))))
 
     def weight(self, value: Array) -> View:
         """A constant array."""
@@ -72,9 +77,9 @@ class Lowering:
         assert stream is not None
         return stream.axis
 
-    def write(self, node: Node) -> View:
+    def write(self, node: Node, order: tuple[int, ...] | None = None) -> View:
         """A new array for the output."""
-        self.views[node.outputs[0]] = self.arena(self.shape(node))
+        self.views[node.outputs[0]] = self.arena(self.shape(node), order)
         return self.views[node.outputs[0]]
 
     def step(

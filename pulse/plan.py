@@ -27,7 +27,7 @@ from pulse.step import Floats, Slot, Step, View
 from pulse.unwanted import what_it_is
 
 MAGIC = b"WAKEPLAN"
-FORMAT = 1
+FORMAT = 2
 MAX_FILE = 256 << 20  # bytes
 MAX_HEADER = 8 << 20  # bytes
 TOLERANCE = 1e-4  # of the golden vector, relative where its numbers are above 1
@@ -190,11 +190,13 @@ def _checked_prefix(content: mmap.mmap, path: Path) -> int:
     _, version, header_size, size, digest = _PREFIX.unpack_from(content)
     if version > FORMAT:
         raise PlanError(f"{path} has the format {version}, newer than {FORMAT}: update this program, or build it again")
+    if version < FORMAT:
+        raise PlanError(f"{path} has the format {version}, older than {FORMAT}: build it again with wakepulse-compile")
     if len(content) < size:
         raise PlanError(f"{path} is truncated: {len(content)} of {size} bytes are there")
     if _digest(content[: _PREFIX.size - _DIGEST], memoryview(content)[_PREFIX.size :]) != digest:
         raise PlanError(f"{path} is damaged: its checksum is wrong; copy or build it again")
     rest = len(content) - _PREFIX.size - header_size
-    if version < 1 or size != len(content) or header_size > MAX_HEADER or rest < 0 or rest % _BYTES:
+    if size != len(content) or header_size > MAX_HEADER or rest < 0 or rest % _BYTES:
         raise PlanError(f"{path} says impossible things about itself; build it again")
     return int(header_size)

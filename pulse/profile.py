@@ -73,7 +73,7 @@ def macs(step: Step) -> int:
     """Multiplications with a matrix in one run of a step: every number of a product sums over one row of it."""
     match step.kernel:
         case "Conv":
-            return _size(step.writes[1]) * _shape(step.reads[2])[-1]
+            return _size(step.writes[1]) * _shape(step.reads[2])[-2]
         case "MatMul":
             return _size(step.writes[0]) * _shape(step.reads[1])[-2]
         case "GRU" | "LSTM" | "RNN":

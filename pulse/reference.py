@@ -41,18 +41,18 @@ def fill(out: Floats, left: Floats, x: Floats, *, value: float) -> None:
 
 
 def conv(out: Floats, product: Floats, columns: Floats | None, *reads: Floats | None, activation: str) -> None:
-    """out = activation(weight @ taps + bias + addend); reads taps, matrix, weight, bias or None, addend or None.
+    """out = activation(taps @ weight + bias + addend); reads taps, matrix, weight, bias or None, addend or None.
 
-    taps (n, group, *kernel, channels, *places) are gathered in `columns`, unless absent; `matrix` is the same memory
-    as (n, group, kernel*channels, items), items being all places. weight (group, filters, kernel*channels),
-    bias (group, filters, 1); product, addend (n, group, filters, items); out is product, except behind a gate, which
+    taps (n, group, *places, *kernel, channels) are gathered in `columns`, unless absent; `matrix` is the same memory
+    as (n, group, items, kernel*channels), items being all places. weight (group, kernel*channels, filters),
+    bias (group, 1, filters); product, addend (n, group, items, filters); out is product, except behind a gate, which
     halves the filters.
     """
     taps, matrix, weight, bias, addend = reads
     assert taps is not None and matrix is not None and weight is not None
     if columns is not None:
         np.copyto(columns, taps)
-    np.matmul(weight, matrix, out=product)
+    np.matmul(matrix, weight, out=product)
     if bias is not None:
         np.add(product, bias, out=product)
     if addend is not None:

@@ -56,6 +56,11 @@ class View:
         rows = zip(self.shape, self.strides, packed_strides(self.shape), strict=True)
         return all(size == 1 or stride == tight for size, stride, tight in rows)
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The axes as they lie in memory, the slowest first."""
+        return tuple(sorted(range(len(self.shape)), key=lambda axis: -abs(self.strides[axis])))
+
     def transposed(self, axes: tuple[int, ...]) -> View:
         """With its axes in another order."""
         shape, strides = (tuple(values[axis] for axis in axes) for values in (self.shape, self.strides))

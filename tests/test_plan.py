@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import pulse
 from pulse import plan as module
-from pulse.plan import Plan, PlanError, prove
+from pulse.plan import FORMAT, Plan, PlanError, prove
 from tests.graphs import Builder, compiled
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,10 +140,13 @@ def test_a_truncated_file_says_how_much_is_there(path: Path) -> None:
         Plan.load(path)
 
 
-def test_a_newer_format_says_so(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("step", "message"), [(1, "newer than .*: update this program"), (-1, "older than .*: build it again")]
+)
+def test_another_format_says_so(step: int, message: str, path: Path) -> None:
     content = path.read_bytes()
-    path.write_bytes(content[:8] + struct.pack("<I", 2) + content[12:])
-    with pytest.raises(PlanError, match="has the format 2, newer than 1: update this program"):
+    path.write_bytes(content[:8] + struct.pack("<I", FORMAT + step) + content[12:])
+    with pytest.raises(PlanError, match=f"has the format {FORMAT + step}, {message}"):
         Plan.load(path)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pulse.dim import Dim, Length
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Array, Fact, Node, shown
+from pulse.step import held
 
 Given = list[Fact | None]
 
@@ -48,6 +49,13 @@ def weight(node: Node, given: Given, index: int) -> Array:
     if value is None:
         raise NotStreamable(f"{node} takes its weights (input {index}) from the stream; they must be constants")
     return value
+
+
+def alike(node: Node, *items: Fact) -> str:
+    """The type of values that are combined, which must be held as the same kind."""
+    if len({held(item.dtype) for item in items}) > 1:
+        raise GraphError(f"{node} combines {' and '.join(item.dtype for item in items)}; cast them to one type")
+    return items[0].dtype
 
 
 def broadcast(node: Node, given: Given, items: tuple[tuple[Length, ...], ...]) -> tuple[Length, ...]:

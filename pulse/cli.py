@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pulse.declutter import declutter
@@ -19,7 +19,7 @@ from pulse.plan import Plan
 from pulse.pooling import RUNNING, over_window
 from pulse.profile import macs, profiled
 from pulse.pulsify import pulsify
-from pulse.step import Step, View, room_size
+from pulse.step import KINDS, Step, View, room_size
 
 STAGES = ("load", "infer", "declutter", "pulsify", "lower")
 _BYTES = 4  # of a float32
@@ -135,15 +135,16 @@ def _line(index: int, step: Step, plan: Plan) -> str:
 
 def _place(view: View, plan: Plan) -> str:
     slot = plan.slots[view.slot]
-    return f"{slot.room}[{slot.offset + view.offset}]{shown(view.shape)}"
+    kind = "" if view.kind == "float32" else f":{view.kind}"
+    return f"{slot.room}[{slot.offset + view.offset * KINDS[view.kind]}]{shown(view.shape)}{kind}"
 
 
 def summary(plan: Plan, rate: float | None = None) -> str:
     """What a plan costs and how late it is; in time, if `rate` items of the stream come per second."""
-    weights = sum(slot.size for slot in plan.slots if slot.room == "weights")
+    weights = sum(slot.size // KINDS[slot.kind] for slot in plan.slots if slot.room == "weights")
     rows = {
-        "inputs": ", ".join(f"{name} {shown(view.shape)}" for name, view in plan.inputs.items()),
-        "outputs": ", ".join(f"{name} {shown(view.shape)}" for name, view in plan.outputs.items()),
+        "inputs": _ports(plan.inputs, plan.input_dtypes),
+        "outputs": _ports(plan.outputs, plan.output_dtypes),
         "pulse": f"{plan.pulse} items",
         "delay": ", ".join(str(delay) for delay in plan.delay) + " items",
         "stride": ", ".join(str(stride) for stride in plan.stride),
@@ -159,6 +160,11 @@ def summary(plan: Plan, rate: float | None = None) -> str:
         late = (delay * stride / rate for delay, stride in zip(plan.delay, plan.stride, strict=True))
         rows["delay in time"] = ", ".join(f"{float(seconds) * 1000:.0f} ms" for seconds in late)
     return "\n".join(f"{name:16} {value}" for name, value in rows.items())
+
+
+def _ports(views: Mapping[str, View], dtypes: Sequence[str]) -> str:
+    rows = zip(views.items(), dtypes, strict=True)
+    return ", ".join(f"{name} {dtype} {shown(view.shape)}" for (name, view), dtype in rows)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 
 from pulse.argument import axis_of
 from pulse.dim import Length
-from pulse.evaluate import DTYPES
+from pulse.evaluate import CODES
 from pulse.graph import Array, Attribute
 from pulse.layers import normalised_axes
 from pulse.rewrite import Patch, Site, Written
@@ -17,8 +17,7 @@ from pulse.rewrite import Patch, Site, Written
 Composite = Callable[[Site, Written], Patch]
 
 _SELU = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
-_CODES = {name: code for code, name in DTYPES.items()}
-_FLOAT, _INT = _CODES["float32"], _CODES["int64"]
+_FLOAT, _INT = CODES["float32"], CODES["int64"]
 
 
 def written_out(site: Site) -> Patch | None:
@@ -61,7 +60,8 @@ def _celu(site: Site, y: Written) -> Patch:
 
 def _prelu(site: Site, y: Written) -> Patch:
     """max(x, 0) + slope * min(x, 0)"""
-    return y.patch("Add", y.add("Relu", y.x), y.add("Mul", y.add("Min", y.x, 0.0), site.node.inputs[1]))
+    zero = y.constant(np.zeros((), site.graph.facts[y.x].dtype))
+    return y.patch("Add", y.add("Relu", y.x), y.add("Mul", y.add("Min", y.x, zero), site.node.inputs[1]))
 
 
 def _thresholded_relu(site: Site, y: Written) -> Patch:
@@ -137,7 +137,7 @@ def _arg_extreme(op: str) -> Composite:
 
 def _cast_like(site: Site, y: Written) -> Patch:
     """cast(x) to the type of the other input"""
-    return y.patch("Cast", y.x, to=_CODES[site.graph.facts[site.node.inputs[1]].dtype])
+    return y.patch("Cast", y.x, to=CODES[site.graph.facts[site.node.inputs[1]].dtype])
 
 
 def _layer_normalisation(site: Site, y: Written) -> Patch:

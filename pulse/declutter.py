@@ -13,12 +13,14 @@ from pulse.argument import axis_of
 from pulse.composite import COMPOSITES, written_out
 from pulse.dim import Dim
 from pulse.errors import GraphError
+from pulse.evaluate import CODES
 from pulse.graph import Array, Graph, Node
 from pulse.infer import infer
 from pulse.layout import MOVING, laid_out
 from pulse.moves import cuts, pads
 from pulse.rewrite import Explain, Patch, Rule, Site, Written, rewrite
 from pulse.running import WRITTEN_OUT, running_pool, variance_to_means, window_to_pool
+from pulse.step import held
 
 # ops that a rule below always removes, so that the later stages have no row for them
 REMOVED = (
@@ -173,6 +175,19 @@ def vector_to_matrix(site: Site) -> Patch | None:
     return y.patch("Squeeze", y.add("MatMul", left, right), y.constant(np.array(axes)))
 
 
+def power_of_one_type(site: Site) -> Patch | None:
+    """x ** y = x ** cast(y) of floats; of integers to a power that is none, cast(cast(x) ** y)"""
+    node = site.node
+    types = [site.graph.facts[name].dtype for name in node.inputs] if node.op == "Pow" else []
+    if len({held(dtype) for dtype in types}) < 2:
+        return None
+    y = Written(site)
+    if types[0] == "float32":
+        return y.patch("Pow", y.x, y.add("Cast", node.inputs[1], to=CODES["float32"]))
+    power = y.add("Pow", y.add("Cast", y.x, to=CODES["float32"]), node.inputs[1])
+    return y.patch("Cast", power, to=CODES[types[0]])
+
+
 def difference_to_sum(site: Site) -> Patch | None:
     """x - c = x + -c, x / c = x * (1 / c)"""
     node, c = site.node, site.constant(1)
@@ -237,6 +252,7 @@ RULES: tuple[Rule, ...] = (
     written_out,
     gemm_to_product,
     vector_to_matrix,
+    power_of_one_type,
     difference_to_sum,
     pad_into_conv,
     front_of_pad,

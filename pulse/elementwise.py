@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from pulse.step import Floats, Kernel
+from pulse.step import Array, Floats, Kernel
+
+_UPPER_BITS = 32  # of an int64
 
 
 def nothing(out: Floats, x: Floats) -> None:
     """out = x, which is the same memory."""
 
 
-def relu(out: Floats, x: Floats) -> None:
+def relu(out: Array, x: Array) -> None:
     """out = max(x, 0)"""
     np.maximum(x, 0, out=out)
 
@@ -108,34 +110,37 @@ def softsign(out: Floats, scratch: Floats, x: Floats) -> None:
     np.divide(x, scratch, out=out)
 
 
-def clip(out: Floats, scratch: Floats, x: Floats, *, low: float = -math.inf, high: float = math.inf) -> None:
+def clip(out: Array, scratch: Array, x: Array, *, low: float = -math.inf, high: float = math.inf) -> None:
     """out = x, between `low` and `high`"""
-    np.maximum(x, low, out=scratch)
-    np.minimum(scratch, high, out=out)
+    np.copyto(out, x)
+    if low > -math.inf:
+        np.maximum(out, low, out=out)
+    if high < math.inf:
+        np.minimum(out, high, out=out)
 
 
 def _unary(function: Callable[..., object]) -> Kernel:
-    def kernel(out: Floats, scratch: Floats, x: Floats) -> None:
+    def kernel(out: Array, scratch: Array, x: Array) -> None:
         function(x, out=out)
 
     return kernel
 
 
 def _activation(function: Kernel) -> Kernel:
-    def kernel(out: Floats, scratch: Floats, x: Floats) -> None:
+    def kernel(out: Array, scratch: Array, x: Array) -> None:
         function(out, x)
 
     return kernel
 
 
 def _binary(function: Callable[..., object]) -> Kernel:
-    def kernel(out: Floats, x: Floats, y: Floats) -> None:
+    def kernel(out: Array, x: Array, y: Array) -> None:
         function(x, y, out=out)
 
     return kernel
 
 
-def where(out: Floats, scratch: Floats, condition: Floats, x: Floats, y: Floats) -> None:
+def where(out: Array, scratch: Array, condition: Floats, x: Array, y: Array) -> None:
     """out = x where the condition is not 0, else y; the bytes of `scratch` hold the answers"""
     mask = scratch.reshape(-1).view(np.bool_)[: out.size].reshape(out.shape)
     np.not_equal(condition, 0, out=mask)
@@ -143,15 +148,36 @@ def where(out: Floats, scratch: Floats, condition: Floats, x: Floats, y: Floats)
     np.copyto(out, x, where=mask)
 
 
-def cast(out: Floats, x: Floats, *, to: str) -> None:
-    """out = x as a number of the type `to`: whole, or 0 and 1"""
+def cast(out: Array, x: Array, *, to: str) -> None:
+    """out = x as a number of the type `to`: integers are cut towards zero, those of 32 bits to their lowest 32"""
     if to == "bool":
         np.not_equal(x, 0, out=out)
     else:
-        np.trunc(x, out=out)
+        np.copyto(out, x, casting="unsafe")
+    if to == "int32":
+        np.left_shift(out, _UPPER_BITS, out=out)
+        np.right_shift(out, _UPPER_BITS, out=out)
 
 
-def remainder(out: Floats, x: Floats, y: Floats, *, fmod: int = 0) -> None:
+def divide(out: Array, x: Array, y: Array) -> None:
+    """out = x / y, cut towards zero if they are integers"""
+    if out.dtype.kind == "f":
+        np.divide(x, y, out=out)
+        return
+    np.fmod(x, y, out=out)
+    np.subtract(x, out, out=out)
+    np.floor_divide(out, y, out=out)
+
+
+def power(out: Array, x: Array, y: Array) -> None:
+    """out = x to the power of y; of integers it is computed as float64 and cut towards zero"""
+    if out.dtype.kind == "f":
+        np.power(x, y, out=out)
+    else:
+        np.power(x, y, out=out, dtype=np.float64, casting="unsafe")
+
+
+def remainder(out: Array, x: Array, y: Array, *, fmod: int = 0) -> None:
     """out = what is left of x by y, with the sign of y, or with that of x if `fmod`"""
     (np.fmod if fmod else np.mod)(x, y, out=out)
 
@@ -197,7 +223,7 @@ UNARY: Mapping[str, Kernel] = {
 BINARY: Mapping[str, Kernel] = {
     "Add": _binary(np.add),
     "And": _binary(np.logical_and),
-    "Div": _binary(np.divide),
+    "Div": divide,
     "Equal": _binary(np.equal),
     "Greater": _binary(np.greater),
     "GreaterOrEqual": _binary(np.greater_equal),
@@ -208,7 +234,7 @@ BINARY: Mapping[str, Kernel] = {
     "Mod": remainder,
     "Mul": _binary(np.multiply),
     "Or": _binary(np.logical_or),
-    "Pow": _binary(np.power),
+    "Pow": power,
     "Sub": _binary(np.subtract),
     "Xor": _binary(np.logical_xor),
 }

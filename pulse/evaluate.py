@@ -16,6 +16,7 @@ from pulse.errors import GraphError
 from pulse.graph import MAX_ELEMENTS, Array, Fact, Node
 
 DTYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool"}  # that are supported, by the codes of ONNX
+CODES = {name: code for code, name in DTYPES.items()}
 
 Evaluation = Callable[[Node, list[Array]], list[Array]]
 
@@ -74,7 +75,7 @@ def _divide(a: Array, b: Array) -> Array:
         return np.asarray(a / b)
     if a.dtype == object or b.dtype == object:
         return np.asarray(a // b, object)
-    return np.asarray(np.trunc(a / b), a.dtype)
+    return np.asarray((a - np.fmod(a, b)) // b, a.dtype)
 
 
 def _cast(node: Node, values: list[Array]) -> list[Array]:

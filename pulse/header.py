@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
 
 from pulse.errors import PlanError
 from pulse.reference import KERNELS
-from pulse.step import ROOMS, Parameter, Program, Slot, Step, View, room_size
+from pulse.step import KINDS, ROOMS, Parameter, Program, Slot, Step, View, held, room_size
 
 MAX_NUMBERS = 16 << 20  # float32 numbers in one room
 MAX_STEPS = 40_000
 MAX_PULSE = 4096
 MAX_VIEW_RANK = 10  # a grouped convolution views its taps with two axes more than its value has
 MAX_STREAM = 1 << 31  # items: delays, strides and the receptive field
+DTYPES = ("bool", "float32", "int32", "int64")  # of inputs and outputs
 
 Json = Any  # what `json.loads` returns: typed by the checks below
 
@@ -66,7 +67,9 @@ def encoded(plan: Headed, sizes: list[int]) -> bytes:
         "receptive_field": plan.receptive_field,
         "inputs": [[name, _view(view)] for name, view in plan.inputs.items()],
         "outputs": [[name, _view(view)] for name, view in plan.outputs.items()],
-        "slots": [[slot.room, slot.offset, slot.size, slot.initial] for slot in plan.slots],
+        "input_dtypes": plan.input_dtypes,
+        "output_dtypes": plan.output_dtypes,
+        "slots": [_slot(slot) for slot in plan.slots],
         "steps": [_step(step) for step in plan.steps],
         "metadata": plan.metadata,
         "sizes": sizes,
@@ -77,13 +80,17 @@ def encoded(plan: Headed, sizes: list[int]) -> bytes:
 def fingerprint(program: Program) -> bytes:
     """32 bytes that two programs share only if they are the same."""
     views = [_view(view) for view in (*program.inputs.values(), *program.outputs.values())]
-    slots = [[slot.room, slot.offset, slot.size, slot.initial] for slot in program.slots]
-    content = json.dumps([views, slots, [_step(step) for step in program.steps]], sort_keys=True)
+    slots, steps = [_slot(slot) for slot in program.slots], [_step(step) for step in program.steps]
+    content = json.dumps([views, program.input_dtypes, program.output_dtypes, slots, steps], sort_keys=True)
     return hashlib.sha256(content.encode() + program.weights.astype("<f4").tobytes()).digest()
 
 
+def _slot(slot: Slot) -> list[object]:
+    return [slot.room, slot.offset, slot.size, slot.initial, slot.kind]
+
+
 def _view(view: View | None) -> list[object] | None:
-    return None if view is None else [view.slot, view.offset, view.shape, view.strides]
+    return None if view is None else [view.slot, view.offset, view.shape, view.strides, view.kind]
 
 
 def _step(step: Step) -> list[object]:
@@ -102,6 +109,8 @@ def decoded(text: bytes) -> Header:
             "receptive_field": _number(content["receptive_field"], 1, MAX_STREAM),
             "inputs": {_text(name): _read_view(view) for name, view in content["inputs"]},
             "outputs": {_text(name): _read_view(view) for name, view in content["outputs"]},
+            "input_dtypes": tuple(_one_of(DTYPES, dtype) for dtype in content["input_dtypes"]),
+            "output_dtypes": tuple(_one_of(DTYPES, dtype) for dtype in content["output_dtypes"]),
             "slots": tuple(_read_slot(slot) for slot in content["slots"]),
             "steps": tuple(_read_step(step) for step in content["steps"]),
             "metadata": {_text(key): _text(value) for key, value in content["metadata"].items()},
@@ -110,7 +119,10 @@ def decoded(text: bytes) -> Header:
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise PlanError("the header of the plan cannot be read; build it again") from error
     outputs = len(fields["outputs"])
-    if not sizes or not fields["inputs"] or {outputs, len(fields["delay"]), len(fields["stride"])} != {outputs}:
+    per_output = {len(fields[name]) for name in ("delay", "stride", "output_dtypes")}
+    if not sizes or not fields["inputs"] or per_output != {outputs}:
+        raise PlanError("the header of the plan contradicts itself; build it again")
+    if len(fields["input_dtypes"]) != len(fields["inputs"]):
         raise PlanError("the header of the plan contradicts itself; build it again")
     return Header(fields, sizes)
 
@@ -143,20 +155,28 @@ def _text(value: Json) -> str:
     return value
 
 
+def _one_of(names: Collection[str], value: Json) -> str:
+    if _text(value) not in names:
+        raise ValueError(f"{value!r} is none of {', '.join(names)}")
+    return _text(value)
+
+
 def _read_slot(item: Json) -> Slot:
-    room, offset, size, initial = item
-    if room not in ROOMS or not isinstance(initial, int | float):
+    room, offset, size, initial, kind = item
+    if not isinstance(initial, int | float):
         raise ValueError(f"{item!r} is not a slot")
-    return Slot(room, _number(offset, 0, MAX_NUMBERS), _number(size, 0, MAX_NUMBERS), float(initial))
+    place = _number(offset, 0, MAX_NUMBERS), _number(size, 0, MAX_NUMBERS)
+    return Slot(_one_of(ROOMS, room), *place, float(initial), _one_of(KINDS, kind))
 
 
 def _read_view(item: Json) -> View:
-    slot, offset, shape, strides = item
+    slot, offset, shape, strides, kind = item
     view = View(
         _number(slot, 0, MAX_NUMBERS),
         _number(offset, 0, MAX_NUMBERS),
         _numbers(shape, 1, MAX_NUMBERS),
         _numbers(strides, -MAX_NUMBERS, MAX_NUMBERS),
+        _one_of(KINDS, kind),
     )
     if len(view.shape) > MAX_VIEW_RANK or len(view.shape) != len(view.strides):
         raise ValueError(f"{item!r} is not a view")
@@ -185,10 +205,22 @@ def checked(program: Program, weights: int) -> None:
     rooms = [room_size(slots, room) for room in ROOMS]
     if max(rooms) > MAX_NUMBERS or room_size(slots, "weights") > weights or len(program.steps) > MAX_STEPS:
         raise PlanError("the plan needs more memory than it may; build it again")
+    if any(slot.offset % KINDS[slot.kind] or slot.size % KINDS[slot.kind] for slot in slots):
+        raise PlanError("a slot of the plan cuts an element of 64 bits; build it again")
     written = [view for step in program.steps for view in step.writes if view] + [*program.inputs.values()]
     read = [view for step in program.steps for view in step.reads if view] + [*program.outputs.values()]
     for view in written + read:
-        if view.slot >= len(slots) or view.extent[0] < 0 or view.extent[1] >= slots[view.slot].size:
+        if view.slot >= len(slots) or view.extent[0] < 0 or _end(view) > slots[view.slot].size:
             raise PlanError("a step of the plan reaches beyond its memory; build it again")
+    ports = [*program.inputs.values(), *program.outputs.values()]
+    dtypes = (*program.input_dtypes, *program.output_dtypes)
+    wanted = [slots[view.slot].kind for view in written + read] + [held(dtype) for dtype in dtypes]
+    if [view.kind for view in written + read + ports] != wanted:
+        raise PlanError("a step of the plan takes numbers of one kind for another; build it again")
     if any(slots[view.slot].room == "weights" for view in written):
         raise PlanError("a step of the plan writes to the weights; build it again")
+
+
+def _end(view: View) -> int:
+    """Numbers of its slot up to the last one that a view touches."""
+    return (view.extent[1] + 1) * KINDS[view.kind]

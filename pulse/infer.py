@@ -13,11 +13,12 @@ from dataclasses import replace
 import numpy as np
 
 from pulse import layers, memory, moves, upsampling
-from pulse.argument import Given, broadcast, need, shapes, weight
+from pulse.argument import Given, alike, broadcast, need, shapes, weight
 from pulse.dim import DimError
 from pulse.errors import GraphError, NotStreamable, PulseError
 from pulse.evaluate import DTYPES, evaluate
 from pulse.graph import MAX_ELEMENTS, MAX_RANK, Fact, Graph, Node, fact, known, shown
+from pulse.step import held
 
 MAX_KNOWN = 32 << 20  # elements of all constants together, folded ones included
 
@@ -49,6 +50,8 @@ def outputs(node: Node, given: Given) -> list[Fact]:
             return [known(value) for value in values]
         if node.op not in RULES:
             raise _on_constants_only(node)
+        if node.op in OF_FLOATS and held(need(node, given, 0).dtype) != "float32":
+            raise GraphError(f"{node} computes with float32, not {need(node, given, 0).dtype}; cast it before")
         made = RULES[node.op](node, given)
         for output in made:
             _check_size(node, output)
@@ -85,17 +88,26 @@ def _constant_rest(node: Node, given: Given) -> list[Fact]:
     for index in range(1, len(given)):
         if given[index] is not None:
             weight(node, given, index)
+            alike(node, need(node, given, 0), need(node, given, index))
     return _same(node, given)
 
 
 def _broadcast(node: Node, given: Given) -> list[Fact]:
     items = [need(node, given, index) for index in range(len(given))]
-    return [fact(broadcast(node, given, tuple(item.shape for item in items)), items[-1].dtype)]
+    dtype = alike(node, *items[1:]) if node.op == "Where" else alike(node, *items)
+    return [fact(broadcast(node, given, tuple(item.shape for item in items)), dtype)]
+
+
+def _power(node: Node, given: Given) -> list[Fact]:
+    """The only op whose inputs may be of two types."""
+    x, y = need(node, given, 0), need(node, given, 1)
+    return [fact(broadcast(node, given, (x.shape, y.shape)), x.dtype)]
 
 
 def _prelu(node: Node, given: Given) -> list[Fact]:
     slope = weight(node, given, 1)
     broadcast(node, given, (need(node, given, 0).shape, tuple(slope.shape)))
+    alike(node, need(node, given, 0), need(node, given, 1))
     return _same(node, given)
 
 
@@ -159,6 +171,12 @@ COMPARING = ("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
 COMBINING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Mod", "Where", *COMPARING)
 REDUCING = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
 _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
+_CURVES = ("Celu", "Gelu", "Mish", "Selu", "Swish", "ThresholdedRelu")
+OF_FLOATS = frozenset({*ELEMENTWISE, *_CURVES, *memory.PARTS}) - {"Abs", "Neg", "Not", "Relu", "Sign"}
+OF_FLOATS |= {"AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool"}
+OF_FLOATS |= {"GroupNormalization", "InstanceNormalization", "LayerNormalization", "LogSoftmax", "LpPool", "Mean"}
+OF_FLOATS |= {"RMSNormalization", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceVariance", "RunningMean"}
+OF_FLOATS |= {"RunningVariance", "Softmax", "SpaceToDepth"}
 
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _same),
@@ -166,7 +184,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(COMPARING, _compare),
     **dict.fromkeys(memory.PARTS, memory.recurrent),
     **dict.fromkeys((*REDUCING, *_REDUCTIONS), layers.reduce),
-    **dict.fromkeys(("Celu", "Gelu", "Mish", "Selu", "Swish", "ThresholdedRelu"), _same),
+    **dict.fromkeys(_CURVES, _same),
     "ArgMax": layers.arg_extreme,
     "ArgMin": layers.arg_extreme,
     "AveragePool": layers.pool,
@@ -199,6 +217,7 @@ RULES: Mapping[str, Rule] = {
     "Mean": _broadcast,
     "PRelu": _prelu,
     "Pad": moves.pad,
+    "Pow": _power,
     "RMSNormalization": layers.layer_normalisation,
     "ReduceVariance": layers.variance,
     "Reshape": moves.reshape,

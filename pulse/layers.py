@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pulse.argument import Given, axis_of, broadcast, need, numbers, shapes, weight
+from pulse.argument import Given, alike, axis_of, broadcast, need, numbers, shapes, weight
 from pulse.dim import Dim, Length, product
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Fact, Node, fact
@@ -30,7 +30,7 @@ def pool(node: Node, given: Given) -> list[Fact]:
     x = need(node, given, 0)
     if node.integer("storage_order", 0):
         raise NotStreamable(f"{node} counts its items by columns; export it with storage_order=0")
-    return [fact((*x.shape[:2], *_places(node, x, node.integers("kernel_shape", ()))))]
+    return [fact((*x.shape[:2], *_places(node, x, node.integers("kernel_shape", ()))), x.dtype)]
 
 
 def power_pool(node: Node, given: Given) -> list[Fact]:
@@ -114,7 +114,8 @@ def matmul(node: Node, given: Given) -> list[Fact]:
     if isinstance(x[-2], Dim) and isinstance(y[-1], Dim):
         raise _time_by_time(node)
     rows, columns = x[-2:-1] if len(first) > 1 else (), y[-1:] if len(second) > 1 else ()
-    return [fact((*broadcast(node, given, (x[:-2], y[:-2])), *rows, *columns))]
+    dtype = alike(node, need(node, given, 0), need(node, given, 1))
+    return [fact((*broadcast(node, given, (x[:-2], y[:-2])), *rows, *columns), dtype)]
 
 
 def _time_by_time(node: Node) -> NotStreamable:
@@ -135,12 +136,13 @@ def gemm(node: Node, given: Given) -> list[Fact]:
         raise NotStreamable(f"{node} multiplies along time; transpose so that time is not the axis it sums over")
     if x[1] != y[0]:
         raise GraphError(f"{node} multiplies {shapes(given)}, which do not fit")
-    return [fact((x[0], y[1]))]
+    return [fact((x[0], y[1]), alike(node, *(item for item in given if item)))]
 
 
 def einsum(node: Node, given: Given) -> list[Fact]:
     """The lengths of the labels that come out."""
     reads, made = _equation(node)
+    dtype = alike(node, *(need(node, given, index) for index in range(len(given))))
     items = [need(node, given, index).shape for index in range(len(given))]
     if [len(labels) for labels in reads] != [len(shape) for shape in items]:
         raise GraphError(f"{node} has the equation {node.text('equation', '')} for {shapes(given)}")
@@ -156,7 +158,7 @@ def einsum(node: Node, given: Given) -> list[Fact]:
         raise _time_by_time(node)
     if not set(made) <= set(lengths) or len(set(made)) < len(made):
         raise GraphError(f"{node} has the impossible equation {node.text('equation', '')}")
-    return [fact(tuple(lengths[label] for label in made))]
+    return [fact(tuple(lengths[label] for label in made), dtype)]
 
 
 def _equation(node: Node) -> tuple[list[str], str]:
@@ -207,12 +209,12 @@ def arg_extreme(node: Node, given: Given) -> list[Fact]:
 
 def _reduced(node: Node, x: Fact, axes: tuple[int, ...]) -> list[Fact]:
     if x.stream and x.stream.axis in axes and "window" in node.attributes:
-        return [fact(pooled(node, x, axes))]
+        return [fact(pooled(node, x, axes), x.dtype)]
     if x.stream and x.stream.axis in axes:
         raise NotStreamable(
             f"{node} reduces over time, so nothing comes out before the stream ends; "
             "use an average pool over a fixed number of items, or compile with a window of as many, or a running one"
         )
     if node.integer("keepdims", 1):
-        return [fact(tuple(1 if axis in axes else length for axis, length in enumerate(x.shape)))]
-    return [fact(tuple(length for axis, length in enumerate(x.shape) if axis not in axes))]
+        return [fact(tuple(1 if axis in axes else length for axis, length in enumerate(x.shape)), x.dtype)]
+    return [fact(tuple(length for axis, length in enumerate(x.shape) if axis not in axes), x.dtype)]

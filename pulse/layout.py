@@ -330,7 +330,7 @@ def _product(walk: _Walk, node: Node) -> bool:
     matrix, rows, y = walk.facts[w].value, walk.facts[x].shape, node.outputs[0]
     last = len(rows) - 1
     others = [axis for axis in _long(rows) if axis != last]
-    if matrix is None or matrix.ndim != 2 or len(others) != 1 or x not in walk.held:
+    if matrix is None or matrix.dtype != np.float32 or matrix.ndim != 2 or len(others) != 1 or x not in walk.held:
         return False
     (time,) = others
     inner, apart = (1, rows[last], rows[time]), (1, matrix.shape[1], rows[time])

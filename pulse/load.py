@@ -440,25 +440,22 @@ def _fixed(value: onnx.ValueInfoProto, opened: Fact) -> Fact:
     assert opened.stream is not None
     axis = opened.stream.axis
     length = int(value.type.tensor_type.shape.dim[axis].dim_value)
-    return fact((*opened.shape[:axis], length, *opened.shape[axis + 1 :])) if length else opened
+    return fact((*opened.shape[:axis], length, *opened.shape[axis + 1 :]), opened.dtype) if length else opened
 
 
 def _input(value: onnx.ValueInfoProto, axis: int | None = None) -> Fact:
     said = f"load: the input {value.name!r}"
     tensor = value.type.tensor_type
-    if tensor.elem_type != onnx.TensorProto.FLOAT:
-        raise UnsupportedOp(f"{said} is not float32")
+    if tensor.elem_type not in DTYPES:
+        raise UnsupportedOp(f"{said} is of a type that is not supported; {', '.join(DTYPES.values())} are")
     if len(tensor.shape.dim) > MAX_RANK:
         raise LoadError(f"{said} has more than {MAX_RANK} axes")
     if axis is not None and axis >= len(tensor.shape.dim):
         raise LoadError(f"{said} has {len(tensor.shape.dim)} axes, and none is {axis}")
     dynamic = [index for index, dim in enumerate(tensor.shape.dim) if not dim.HasField("dim_value")]
     if axis is not None:
-        return _sized(
-            said,
-            [1 if index in dynamic else int(dim.dim_value) for index, dim in enumerate(tensor.shape.dim)],
-            (axis, STREAM),
-        )
+        lengths = [1 if index in dynamic else int(dim.dim_value) for index, dim in enumerate(tensor.shape.dim)]
+        return replace(_sized(said, lengths, (axis, STREAM)), dtype=DTYPES[tensor.elem_type])
     if len(dynamic) != 1:
         raise LoadError(
             f"{said} has {len(dynamic)} dynamic axes; exactly one, time, must be: export with "
@@ -467,7 +464,8 @@ def _input(value: onnx.ValueInfoProto, axis: int | None = None) -> Fact:
         )
     name = tensor.shape.dim[dynamic[0]].dim_param
     time = _rate(name, said) if name else STREAM
-    return _sized(said, [int(dim.dim_value) for dim in tensor.shape.dim], (dynamic[0], time))
+    sized = _sized(said, [int(dim.dim_value) for dim in tensor.shape.dim], (dynamic[0], time))
+    return replace(sized, dtype=DTYPES[tensor.elem_type])
 
 
 def _sized(said: str, lengths: list[int], time: tuple[int, Length]) -> Fact:

@@ -27,8 +27,7 @@ from pulse.plan import Plan, with_golden
 from pulse.reach import receptive_field
 from pulse.recurrence import gru, lstm, rnn
 from pulse.sliding import LOWEST
-from pulse.statistics import IN_DOUBLE
-from pulse.step import ROOMS, Parameter, Step, View, room_size
+from pulse.step import ROOMS, Parameter, Step, View, held, room_size
 
 Rule = Callable[[Lowering, Node], None]
 
@@ -53,6 +52,8 @@ def lower(graph: Graph) -> Plan:
         receptive_field=reach,
         inputs=inputs,
         outputs=outputs,
+        input_dtypes=tuple(item.dtype for item in graph.inputs.values()),
+        output_dtypes=tuple(graph.facts[value].dtype for value in graph.outputs.values()),
         slots=slots,
         steps=tuple(lowering.steps),
         weights=weights(lowering.drafts, slots),
@@ -85,17 +86,15 @@ def _parameters(node: Node, *keys: str) -> dict[str, Parameter]:
 
 def _elementwise(lo: Lowering, node: Node) -> None:
     x = lo.read(node)
-    writes = lo.write(node, x.order), lo.arena(x.shape, x.order)
+    writes = lo.write(node, x.order), lo.arena(x.shape, x.order, kind=x.kind)
     lo.step(node, writes, (x,), **_parameters(node, "alpha", "beta", "low", "high"))
 
 
 def _combining(lo: Lowering, node: Node) -> None:
     reads = tuple(lo.read(node, index).broadcast(lo.shape(node)) for index in range(len(node.inputs)))
     out = lo.write(node, max(reads, key=_spread).order)
-    scratch = (lo.arena(out.shape, out.order),) if node.op == "Where" else ()
+    scratch = (lo.arena(out.shape, kind=out.kind),) if node.op == "Where" else ()
     lo.step(node, (out, *scratch), reads, **_parameters(node, "fmod"))
-    if node.op == "Div" and lo.graph.facts[node.outputs[0]].dtype.startswith("int"):
-        lo.steps.append(Step("Cast", node.name, (out,), (out,), {"to": "int"}))
 
 
 def _spread(view: View) -> int:
@@ -104,12 +103,12 @@ def _spread(view: View) -> int:
 
 
 def _cast(lo: Lowering, node: Node) -> None:
-    """Types differ in the numbers they can hold; those that can hold all of the old one need no step."""
-    x, before, after = lo.read(node), lo.graph.facts[node.inputs[0]].dtype, lo.graph.facts[node.outputs[0]].dtype
-    if before == "bool" or after == "float32":
-        lo.views[node.outputs[0]] = x
+    """What is held as the same kind, of which the new type has all numbers of the old one, needs no step."""
+    before, after = (lo.graph.facts[name].dtype for name in (*node.inputs, *node.outputs))
+    if held(before) == held(after) and after in ("float32", "int64"):
+        lo.views[node.outputs[0]] = lo.read(node)
         return
-    lo.step(node, (lo.write(node),), (x,), to="bool" if after == "bool" else "int")
+    lo.step(node, (lo.write(node),), (lo.read(node),), to=after)
 
 
 def _softmax(lo: Lowering, node: Node) -> None:
@@ -128,8 +127,8 @@ def _delay(lo: Lowering, node: Node) -> None:
     time, extra, overlap = lo.time(node.inputs[0]), node.integer("extra", 0), node.integer("overlap", 0)
     x = lo.read(node).last(time)
     pulse, rank = x.shape[-1], len(x.shape)
-    rest = tuple(axis for axis in x.order if axis != rank - 1)
-    ring = lo.state((*x.shape[:-1], extra + overlap + pulse), node.number("value", 0.0), (rank - 1, *rest))
+    order = (rank - 1, *(axis for axis in x.order if axis != rank - 1))
+    ring = lo.state((*x.shape[:-1], extra + overlap + pulse), node.number("value", 0.0), order, kind=x.kind)
     lo.step(node, (ring,), (x,))
     lo.views[node.outputs[0]] = _put_back(ring.cut(len(x.shape) - 1, 0, overlap + pulse), time)
 
@@ -151,26 +150,25 @@ def _cum_sum(lo: Lowering, node: Node) -> None:
     x, out = lo.read(node).last(axis), lo.write(node).last(axis)
     if node.integer("reverse", 0):
         x, out = (view.cut(len(view.shape) - 1, view.shape[-1] - 1, view.shape[-1], -1) for view in (x, out))
-    total = lo.state((*x.shape[:-1], 1), 0.0) if axis == lo.time(node.inputs[0]) else None
+    total = lo.state((*x.shape[:-1], 1), 0.0, kind=x.kind) if axis == lo.time(node.inputs[0]) else None
     lo.step(node, (out, total), (x,), exclusive=node.integer("exclusive", 0))
 
 
 def _running_max(lo: Lowering, node: Node) -> None:
     out, left, x = _running(lo, node)
-    lo.step(node, (out, left, lo.state((*x.shape[:-1], 1), LOWEST)), (x,))
+    lo.step(node, (out, left, lo.state((*x.shape[:-1], 1), LOWEST[x.kind], kind=x.kind)), (x,))
 
 
 def _running_mean(lo: Lowering, node: Node) -> None:
     out, left, x = _running(lo, node)
-    double = (*x.shape[:-1], IN_DOUBLE)
-    lo.step(node, (out, left, lo.state((IN_DOUBLE,), 0.0), lo.state(double, 0.0), lo.arena(double)), (x,))
+    memory = (lo.state((1,), 0.0, kind="float64"), lo.state(x.shape[:-1], 0.0, kind="float64"))
+    lo.step(node, (out, left, *memory, lo.arena(x.shape[:-1], kind="float64")), (x,))
 
 
 def _running_variance(lo: Lowering, node: Node) -> None:
     out, left, x = _running(lo, node)
-    double = (*x.shape[:-1], IN_DOUBLE)
-    memory = (lo.state((IN_DOUBLE,), 0.0), lo.state(double, 0.0), lo.state(double, 0.0))
-    scratch = (lo.arena(double), lo.arena(double))
+    memory = (lo.state(shape, 0.0, kind="float64") for shape in ((1,), x.shape[:-1], x.shape[:-1]))
+    scratch = (lo.arena(x.shape[:-1], kind="float64") for _ in range(2))
     lo.step(node, (out, left, *memory, *scratch), (x,), correction=node.integer("correction", 0))
 
 
@@ -270,6 +268,11 @@ def _gather(lo: Lowering, node: Node) -> None:
         start += count
 
 
+def _take(lo: Lowering, node: Node) -> None:
+    indices = lo.read(node)
+    lo.step(node, (lo.write(node), lo.arena(indices.shape, kind=indices.kind)), (indices, lo.read(node, 1)))
+
+
 def _run(indices: list[int]) -> tuple[int, int]:
     """How many of the first indices are apart by one step, and that step."""
     if len(indices) == 1:
@@ -365,5 +368,6 @@ RULES: Mapping[str, Rule] = {
     "Slice": _slice,
     "Softmax": _softmax,
     "Stuff": _stuff,
+    "Take": _take,
     "Transpose": _transpose,
 }

@@ -11,7 +11,7 @@ from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Array, Graph, Node
 from pulse.header import MAX_NUMBERS
 from pulse.place import Draft
-from pulse.step import Parameter, Step, View, packed_strides
+from pulse.step import KINDS, Parameter, Step, View, held, packed_strides
 
 
 class Lowering:
@@ -23,15 +23,17 @@ class Lowering:
         self.steps: list[Step] = []
         self.views: dict[str, View] = {}
         for name, item in graph.inputs.items():
-            self.views[name] = self.arena(item.sizes)
+            self.views[name] = self.arena(item.sizes, kind=held(item.dtype))
 
-    def arena(self, shape: tuple[int, ...], order: tuple[int, ...] | None = None) -> View:
+    def arena(self, shape: tuple[int, ...], order: tuple[int, ...] | None = None, *, kind: str = "float32") -> View:
         """A new array for one pulse, whose elements lie side by side; `order` are its axes, the slowest first."""
-        return self._laid(Draft("arena", math.prod(shape)), shape, order)
+        return self._laid(Draft("arena", _numbers(shape, kind), kind=kind), shape, order)
 
-    def state(self, shape: tuple[int, ...], initial: float, order: tuple[int, ...] | None = None) -> View:
+    def state(
+        self, shape: tuple[int, ...], initial: float, order: tuple[int, ...] | None = None, *, kind: str = "float32"
+    ) -> View:
         """The same for an array that survives between pulses."""
-        return self._laid(Draft("state", math.prod(shape), initial), shape, order)
+        return self._laid(Draft("state", _numbers(shape, kind), initial, kind), shape, order)
 
     def _laid(self, draft: Draft, shape: tuple[int, ...], order: tuple[int, ...] | None) -> View:
         order = order or tuple(range(len(shape)))
@@ -40,14 +42,16 @@ class Lowering:
 
     def weight(self, value: Array) -> View:
         """A constant array."""
-        content = np.ascontiguousarray(value, np.float32)
-        return self._slot(Draft("weights", content.size, 0.0, content.reshape(-1)), content.shape)
+        kind = held(value.dtype.name)
+        content = np.ascontiguousarray(value, kind)
+        numbers = content.reshape(-1).view(np.float32)
+        return self._slot(Draft("weights", numbers.size, kind=kind, content=numbers), content.shape)
 
     def _slot(self, draft: Draft, shape: tuple[int, ...]) -> View:
         if draft.size > MAX_NUMBERS:
             raise GraphError(f"lower: an array of the shape {shape} is too large")
         self.drafts.append(draft)
-        return View(len(self.drafts) - 1, 0, shape, packed_strides(shape))
+        return View(len(self.drafts) - 1, 0, shape, packed_strides(shape), draft.kind)
 
     def read(self, node: Node, index: int = 0) -> View:
         """The view of an input."""
@@ -79,7 +83,8 @@ class Lowering:
 
     def write(self, node: Node, order: tuple[int, ...] | None = None) -> View:
         """A new array for the output."""
-        self.views[node.outputs[0]] = self.arena(self.shape(node), order)
+        kind = held(self.graph.facts[node.outputs[0]].dtype)
+        self.views[node.outputs[0]] = self.arena(self.shape(node), order, kind=kind)
         return self.views[node.outputs[0]]
 
     def step(
@@ -96,6 +101,11 @@ class Lowering:
         """`x`, or a copy of it whose elements lie side by side."""
         if x.packed:
             return x
-        tight = self.arena(x.shape)
+        tight = self.arena(x.shape, kind=x.kind)
         self.copy(node, tight, x)
         return tight
+
+
+def _numbers(shape: tuple[int, ...], kind: str) -> int:
+    """Numbers of a room that an array takes."""
+    return math.prod(shape) * KINDS[kind]

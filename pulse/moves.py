@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from pulse.argument import Given, axis_of, broadcast, need, numbers, shapes
+from pulse.argument import Given, alike, axis_of, broadcast, need, numbers, shapes
 from pulse.dim import Dim, Length, product
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Fact, Node, fact, shown
+from pulse.step import held
 
 _TO_THE_END = (1 << 31) - 1  # exporters write the largest 32-bit or 64-bit integer for "to the end"
 MAX_TIMES = 64  # that a value is repeated along one axis
@@ -106,7 +107,7 @@ def concat(node: Node, given: Given) -> list[Fact]:
     total: Length = 0
     for item in items:
         total = item.shape[axis] + total
-    return [fact((*shape[:axis], total, *shape[axis + 1 :]), items[0].dtype)]
+    return [fact((*shape[:axis], total, *shape[axis + 1 :]), alike(node, *items))]
 
 
 def squeeze(node: Node, given: Given) -> list[Fact]:
@@ -175,7 +176,8 @@ def pad(node: Node, given: Given) -> list[Fact]:
     for length, first, last in zip(x.shape, before, after, strict=True):
         if mode == "reflect" and isinstance(length, int) and max(first, last) >= length:
             raise GraphError(f"{node} reflects more items than there are")
-    return [fact(tuple(length + (before[axis] + after[axis]) for axis, length in enumerate(x.shape)))]
+    dtype = alike(node, x, *(item for item in given[2:3] if item))
+    return [fact(tuple(length + (before[axis] + after[axis]) for axis, length in enumerate(x.shape)), dtype)]
 
 
 def pads(node: Node, given: Given) -> tuple[list[int], list[int]]:
@@ -196,13 +198,20 @@ def gather(node: Node, given: Given) -> list[Fact]:
     x, indices = need(node, given, 0), need(node, given, 1)
     axis = axis_of(node, node.integer("axis", 0), len(x.shape))
     if indices.value is None:
-        raise NotStreamable(f"{node} looks up by the stream; only constant indices are supported")
+        return _looked_up(node, x, indices)
     length = x.shape[axis]
     if isinstance(length, Dim):
         raise NotStreamable(f"{node} takes single items of time, which has no end; slice from the front instead")
     if np.any(indices.value < -length) or np.any(indices.value >= length):
         raise GraphError(f"{node} takes an item that {shown(x.shape)} does not have")
     return [fact((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)]
+
+
+def _looked_up(node: Node, table: Fact, indices: Fact) -> list[Fact]:
+    """A row of a constant table for every index that comes with the stream."""
+    if table.value is None or node.integer("axis", 0) or held(indices.dtype) != "int64":
+        raise NotStreamable(f"{node} looks up by the stream; only rows of a constant, by integers, are supported")
+    return [fact((*indices.shape, *table.shape[1:]), table.dtype)]
 
 
 def expand(node: Node, given: Given) -> list[Fact]:

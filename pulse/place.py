@@ -16,11 +16,12 @@ Life = tuple[int, int]  # first and last step
 
 @dataclass(frozen=True)
 class Draft:
-    """A slot without its place; `content` is what a weight holds."""
+    """A slot without its place; `content` is what a weight holds, as numbers of its room."""
 
     room: str
     size: int
     initial: float = 0.0
+    kind: str = "float32"
     content: Floats | None = None
 
 
@@ -38,7 +39,8 @@ def placed(drafts: Sequence[Draft], lives: Mapping[int, Life]) -> tuple[Slot, ..
         beside = [other for other in done if _meet(lives[index], lives[other])]
         offsets[index] = _lowest(drafts[index].size, [(offsets[other], drafts[other].size) for other in beside])
         done.append(index)
-    return tuple(Slot(draft.room, at, draft.size, draft.initial) for draft, at in zip(drafts, offsets, strict=True))
+    places = zip(drafts, offsets, strict=True)
+    return tuple(Slot(draft.room, at, draft.size, draft.initial, draft.kind) for draft, at in places)
 
 
 def _arena(drafts: Sequence[Draft]) -> list[int]:

@@ -1,8 +1,9 @@
 """`Plan`: all that the compiler hands to the engine, and its file, so that a satellite needs no compiler.
 
 A `.plan` file is a fixed prefix (magic, format version, size of the header, size of the file, SHA-256 of all the rest),
-a JSON header, and float32 numbers: weights, golden input, golden output. It is mapped, never unpickled; every size in
-it is checked before it is used, and the golden vector is run before the plan is handed out.
+a JSON header, and float32 numbers, of which an integer takes two: weights, golden input, golden output. It is mapped,
+never unpickled; every size in it is checked before it is used, and the golden vector is run before the plan is handed
+out.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ import numpy as np
 from pulse.errors import PlanError
 from pulse.header import MAX_NUMBERS, checked, decoded, encoded
 from pulse.run import State
-from pulse.step import Floats, Slot, Step, View
+from pulse.step import KINDS, Array, Floats, Slot, Step, View
 from pulse.unwanted import what_it_is
 
 MAGIC = b"WAKEPLAN"
-FORMAT = 2
+FORMAT = 3
 MAX_FILE = 256 << 20  # bytes
 MAX_HEADER = 8 << 20  # bytes
 TOLERANCE = 1e-4  # of the golden vector, relative where its numbers are above 1
@@ -55,12 +56,14 @@ class Plan:
     receptive_field: int
     inputs: Mapping[str, View]
     outputs: Mapping[str, View]
+    input_dtypes: tuple[str, ...]
+    output_dtypes: tuple[str, ...]
     slots: tuple[Slot, ...]
     steps: tuple[Step, ...]
     weights: Floats
     metadata: Mapping[str, str] = field(default_factory=dict)
-    golden_inputs: tuple[Floats, ...] = ()  # one per input: (pulses, *shape)
-    golden_outputs: tuple[Floats, ...] = ()  # one per output: (pulses, *shape)
+    golden_inputs: tuple[Array, ...] = ()  # one per input: (pulses, *shape)
+    golden_outputs: tuple[Array, ...] = ()  # one per output: (pulses, *shape)
 
     def save(self, path: str | Path) -> None:
         """Write the plan file at once or not at all; the same plan gives the same bytes."""
@@ -91,7 +94,9 @@ class Plan:
         return plan
 
     def _content(self) -> bytes:
-        numbers = [self.weights, *self.golden_inputs, *self.golden_outputs]
+        views, golden = [*self.inputs.values(), *self.outputs.values()], [*self.golden_inputs, *self.golden_outputs]
+        held = (array.astype(view.kind).reshape(-1).view(np.float32) for array, view in zip(golden, views, strict=True))
+        numbers = [self.weights, *held]
         header = encoded(self, [int(array.size) for array in numbers])
         header += b" " * (-(_PREFIX.size + len(header)) % _ALIGNMENT)
         body = header + b"".join(array.astype("<f4").tobytes() for array in numbers)
@@ -110,7 +115,9 @@ class Plan:
         views = [*plan.inputs.values(), *plan.outputs.values()]
         if len(arrays) != 1 + len(views):
             raise PlanError("the golden vector of the plan does not fit it; build it again")
-        golden = [_by_pulse(array, view) for array, view in zip(arrays[1:], views, strict=True)]
+        dtypes = (*plan.input_dtypes, *plan.output_dtypes)
+        rows = zip(arrays[1:], views, dtypes, strict=True)
+        golden = [_by_pulse(array, view).astype(dtype, copy=False) for array, view, dtype in rows]
         inputs = len(plan.inputs)
         return replace(plan, golden_inputs=tuple(golden[:inputs]), golden_outputs=tuple(golden[inputs:]))
 
@@ -121,10 +128,10 @@ def _digest(prefix: bytes, body: bytes | memoryview) -> bytes:
     return digest.digest()
 
 
-def _by_pulse(numbers: Floats, view: View) -> Floats:
-    if view.size == 0 or numbers.size % view.size:
+def _by_pulse(numbers: Floats, view: View) -> Array:
+    if view.size == 0 or numbers.size % (view.size * KINDS[view.kind]):
         raise PlanError("the golden vector of the plan does not fit it; build it again")
-    return numbers.reshape(-1, *view.shape)
+    return numbers.view(view.kind).reshape(-1, *view.shape)
 
 
 def with_golden(plan: Plan) -> Plan:
@@ -133,8 +140,16 @@ def with_golden(plan: Plan) -> Plan:
     pulses = max(_warm_up(plan)) + _GOLDEN_PULSES
     if pulses * max(view.size for view in (*plan.inputs.values(), *plan.outputs.values())) > MAX_NUMBERS:
         raise PlanError(f"a golden vector of {pulses} pulses would be too large; the network is too late or too wide")
-    inputs = [noise.standard_normal((pulses, *view.shape), np.float32) for view in plan.inputs.values()]
+    rows = zip(plan.inputs.values(), plan.input_dtypes, strict=True)
+    inputs = [_noise(noise, (pulses, *view.shape), dtype) for view, dtype in rows]
     return replace(plan, golden_inputs=tuple(inputs), golden_outputs=tuple(_computed(plan, tuple(inputs))))
+
+
+def _noise(noise: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    """Numbers that a network can bear: integers are 0 and 1, as they may count something or look it up."""
+    if dtype == "float32":
+        return noise.standard_normal(shape, np.float32)
+    return noise.integers(0, 2, shape).astype(dtype)
 
 
 def prove(plan: Plan) -> None:
@@ -157,14 +172,16 @@ def _warm_up(plan: Plan) -> list[int]:
     return [math.ceil(delay * stride / plan.pulse) for delay, stride in zip(plan.delay, plan.stride, strict=True)]
 
 
-def _computed(plan: Plan, inputs: tuple[Floats, ...]) -> list[Floats]:
+def _computed(plan: Plan, inputs: tuple[Array, ...]) -> list[Array]:
     state = State(plan)
     pulses = [[array.copy() for array in state.run(*given)] for given in zip(*inputs, strict=True)]
     return [np.stack(arrays) for arrays in zip(*pulses, strict=True)]
 
 
-def _alike(found: Floats, wanted: Floats) -> bool:
-    """Equal within `TOLERANCE`; noise may drive a network to infinities, which are then equal exactly."""
+def _alike(found: Array, wanted: Array) -> bool:
+    """Equal within `TOLERANCE`, integers exactly; noise may drive a network to infinities, which are then equal too."""
+    if wanted.dtype != np.float32:
+        return np.array_equal(found, wanted)
     return bool(np.allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True))
 
 

@@ -37,7 +37,7 @@ from pulse import memory, sliding, upsampling
 from pulse.argument import axis_of
 from pulse.dim import Length, product
 from pulse.errors import NotStreamable
-from pulse.graph import Fact, Graph, Node
+from pulse.graph import Attribute, Fact, Graph, Node
 from pulse.header import MAX_PULSE
 from pulse.infer import COMBINING, ELEMENTWISE, REDUCING
 from pulse.layers import reduced
@@ -90,21 +90,27 @@ def _reduce(p: Pulsifier, node: Node) -> None:
 
 def _clip(p: Pulsifier, node: Node) -> None:
     low, high = (_scalar(p, node, index) for index in (1, 2))
-    limits = {key: value for key, value in (("low", low), ("high", high)) if value is not None}
+    limits: dict[str, Attribute] = {key: value for key, value in (("low", low), ("high", high)) if value is not None}
     p.emit(replace(node, inputs=node.inputs[:1]), p.delay_before(node), **limits)
 
 
-def _scalar(p: Pulsifier, node: Node, index: int) -> float | None:
+def _scalar(p: Pulsifier, node: Node, index: int) -> int | float | None:
     if index >= len(node.inputs) or not node.inputs[index]:
         return None
     value = p.batch.facts[node.inputs[index]].value
     if value is None or value.size != 1:
         raise p.refuse(node, f"takes its input {index} from the stream; it must be one constant number")
-    return float(value.reshape(-1)[0])
+    number: int | float = value.reshape(-1)[0].item()
+    return number
 
 
 def _gather(p: Pulsifier, node: Node) -> None:
-    axis = axis_of(node, node.integer("axis", 0), len(p.batch.facts[node.inputs[0]].shape))
+    table, indices = node.inputs
+    if p.batch.facts[indices].value is None:
+        taken = Node("Take", node.name, (indices, table), node.outputs)
+        p.emit(taken, p.delay_before(taken))
+        return
+    axis = axis_of(node, node.integer("axis", 0), len(p.batch.facts[table].shape))
     p.emit(node, p.delay_before(node), axis=axis)
 
 
@@ -164,7 +170,10 @@ def _pad(p: Pulsifier, node: Node) -> None:
     if mode != "constant":
         _mirrored(p, node, before[time], 2 if mode == "reflect" else 1)
         return
-    value = _scalar(p, node, 2) or 0.0
+    number = _scalar(p, node, 2) or 0
+    value = float(number)
+    if value != number:
+        raise p.refuse(node, f"pads with {number}, which is no number of float64; pad with a smaller one")
     name, delay, first = node.inputs[0], p.delay_before(node), before[time]
     if first:
         wait = max(0, first - delay)

@@ -1,7 +1,8 @@
 """Every kernel in plain numpy, to be checked by eye. What is written comes first, then what is read.
 
 Kernels keep no state and allocate nothing: memory, scratch included, is handed in. Elementwise kernels get a scratch
-array like their output. A stream axis that matters is the last one, put there by the views of the step.
+array like their output. Arrays are float32, or int64 where a kernel means something for integers; the answers of
+comparisons are 0 and 1 of float32. A stream axis that matters is the last one, put there by the views of the step.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import numpy as np
 from pulse.cells import gru, lstm, rnn
 from pulse.elementwise import ACTIVATIONS, BINARY, OTHERS, UNARY, gate
 from pulse.statistics import running_max, running_mean, running_variance
-from pulse.step import Floats, Kernel
+from pulse.step import Array, Floats, Kernel
 
 
-def copy(out: Floats, x: Floats) -> None:
+def copy(out: Array, x: Array) -> None:
     """out = x"""
     np.copyto(out, x)
 
 
-def delay(ring: Floats, x: Floats) -> None:
+def delay(ring: Array, x: Array) -> None:
     """Shift `ring` (..., past + pulse) by one pulse and append `x` (..., pulse)."""
     pulse = x.shape[-1]
     past = ring.shape[-1] - pulse
@@ -31,7 +32,7 @@ def delay(ring: Floats, x: Floats) -> None:
     np.copyto(ring[..., past:], x)
 
 
-def fill(out: Floats, left: Floats, x: Floats, *, value: float) -> None:
+def fill(out: Array, left: Floats, x: Array, *, value: float) -> None:
     """out = x (..., pulse), but its first `left[0]` items are `value`; `left` counts down from pulse to pulse."""
     np.copyto(out, x)
     items = min(int(left[0]), x.shape[-1])
@@ -60,17 +61,17 @@ def conv(out: Floats, product: Floats, columns: Floats | None, *reads: Floats | 
     ACTIVATIONS[activation](out, product)
 
 
-def matmul(out: Floats, x: Floats, y: Floats) -> None:
+def matmul(out: Array, x: Array, y: Array) -> None:
     """out = x @ y"""
     np.matmul(x, y, out=out)
 
 
-def einsum(out: Floats, *reads: Floats, equation: str) -> None:
+def einsum(out: Array, *reads: Array, equation: str) -> None:
     """out = the sum that the equation says"""
     np.einsum(equation, *reads, out=out)
 
 
-def max_pool(out: Floats, taps: Floats) -> None:
+def max_pool(out: Array, taps: Array) -> None:
     """out (n, channels, *places) = max over the kernel of taps (n, channels, *kernel, *places)"""
     np.maximum.reduce(taps, axis=_kernel(out), out=out)
 
@@ -81,11 +82,11 @@ def average_pool(out: Floats, taps: Floats) -> None:
     np.multiply(out, out.size / max(taps.size, 1), out=out)
 
 
-def _kernel(out: Floats) -> tuple[int, ...]:
+def _kernel(out: Array) -> tuple[int, ...]:
     return tuple(range(2, out.ndim))
 
 
-def pad(out: Floats, inside: Floats, x: Floats, *, value: float) -> None:
+def pad(out: Array, inside: Array, x: Array, *, value: float) -> None:
     """out = value, but inside = x"""
     out.fill(value)
     np.copyto(inside, x)
@@ -110,10 +111,13 @@ def log_softmax(out: Floats, scratch: Floats, total: Floats, x: Floats, *, axis:
     np.subtract(out, total, out=out)
 
 
-def reduce_mean(out: Floats, x: Floats, *, axes: tuple[int, ...]) -> None:
-    """out = mean of x over `axes`, which stay with one item"""
+def reduce_mean(out: Array, x: Array, *, axes: tuple[int, ...]) -> None:
+    """out = mean of x over `axes`, which stay with one item; of integers it is cut towards zero"""
     np.add.reduce(x, axis=axes, keepdims=True, out=out)
-    np.multiply(out, out.size / max(x.size, 1), out=out)
+    if out.dtype.kind == "f":
+        np.multiply(out, out.size / max(x.size, 1), out=out)
+    else:
+        np.divide(out, x.size / max(out.size, 1), out=out, casting="unsafe")
 
 
 def gate_alone(out: Floats, scratch: Floats, x: Floats) -> None:
@@ -122,7 +126,7 @@ def gate_alone(out: Floats, scratch: Floats, x: Floats) -> None:
     gate(out, scratch)
 
 
-def cum_sum(out: Floats, total: Floats | None, x: Floats, *, exclusive: int) -> None:
+def cum_sum(out: Array, total: Array | None, x: Array, *, exclusive: int) -> None:
     """out (..., items) = the sum of all items of x so far; `total` (..., 1) has the sum of all pulses before"""
     if exclusive:
         out[..., :1] = 0
@@ -134,7 +138,7 @@ def cum_sum(out: Floats, total: Floats | None, x: Floats, *, exclusive: int) -> 
         np.add(out[..., -1:], x[..., -1:] if exclusive else 0, out=total)
 
 
-def front(out: Floats, place: Floats, past: Floats, *, step: int) -> None:
+def front(out: Array, place: Floats, past: Array, *, step: int) -> None:
     """out (..., items) = the first items of past (..., overlap + items), but items of the padded front are mirrored.
 
     Item k of the front is what comes (overlap/step - k) * step items later: the edge for 1, a reflection for 2.
@@ -147,8 +151,17 @@ def front(out: Floats, place: Floats, past: Floats, *, step: int) -> None:
     place[0] = min(place[0] + items, overlap)
 
 
+def take(out: Array, scratch: Array, indices: Array, table: Array) -> None:
+    """out = table[indices]; those below 0 count from the end, and those beyond an end take the item there"""
+    rows = len(table)
+    np.maximum(indices, -rows, out=scratch)
+    np.minimum(scratch, rows - 1, out=scratch)
+    np.mod(scratch, rows, out=scratch)
+    np.take(table, scratch, axis=0, out=out, mode="clip")  # any other mode would need a copy
+
+
 def _reduce(function: np.ufunc) -> Kernel:
-    def kernel(out: Floats, x: Floats, *, axes: tuple[int, ...]) -> None:
+    def kernel(out: Array, x: Array, *, axes: tuple[int, ...]) -> None:
         function.reduce(x, axis=axes, keepdims=True, out=out)
 
     return kernel
@@ -186,4 +199,5 @@ KERNELS: Mapping[str, Kernel] = {
     "RunningMean": running_mean,
     "RunningVariance": running_variance,
     "Softmax": softmax,
+    "Take": take,
 }

@@ -14,10 +14,11 @@ import numpy as np
 from pulse.errors import InputError
 from pulse.header import fingerprint
 from pulse.reference import COUNTED_FROM_THE_END, KERNELS
-from pulse.step import ROOMS, Floats, Program, Step, View, room_size
+from pulse.step import ROOMS, Array, Program, Slot, Step, View, room_size
 
 MAX_STREAMS = 256
 _BYTES = np.dtype(np.float32).itemsize
+_EVEN = 2  # a stream's share of a room is whole elements of 64 bits
 _MAGIC = b"WAKESNAP"
 _SNAPSHOT = struct.Struct("<8sII32s")  # magic, streams, CRC-32 of the numbers, fingerprint of the plan
 _CLAIMS = ("is none", "has another number of streams", "is damaged", "is of another plan")
@@ -36,22 +37,28 @@ class State:
         self._plan = plan
         self._streams = streams
         rows = streams or 1
-        self._rooms = {room: np.zeros((rows, room_size(plan.slots, room)), np.float32) for room in ROOMS[:2]}
+        sizes = {room: -(-room_size(plan.slots, room) // _EVEN) * _EVEN for room in ROOMS[:2]}
+        self._rooms = {room: np.zeros((rows, size), np.float32) for room, size in sizes.items()}
         self._rooms["weights"] = plan.weights.reshape(1, -1)
         self._inputs = {name: self._outside(view) for name, view in plan.inputs.items()}
-        self._outputs = tuple(_frozen(self._outside(view)) for view in plan.outputs.values())
+        made = [self._outside(view) for view in plan.outputs.values()]
+        outputs = [array.astype(dtype, copy=False) for array, dtype in zip(made, plan.output_dtypes, strict=True)]
+        self._leaving = tuple((to, of) for to, of in zip(outputs, made, strict=True) if to is not of)
+        self._outputs = tuple(_frozen(array[...]) for array in outputs)
         self._calls = tuple(call for step in plan.steps for call in self._bound(step))
         self.reset()
 
-    def run(self, *inputs: Floats) -> tuple[Floats, ...]:
+    def run(self, *inputs: Array) -> tuple[Array, ...]:
         """One pulse of every input in, one of every output out; the outputs are valid until the next `run`."""
         self._take(inputs)
         with np.errstate(all="ignore"):  # warm-up may divide by zero; what comes of it is never read
             for call in self._calls:
                 call()
+            for to, of in self._leaving:
+                np.copyto(to, of, casting="unsafe")
         return self._outputs
 
-    def timed(self, *inputs: Floats) -> list[float]:
+    def timed(self, *inputs: Array) -> list[float]:
         """One pulse as by `run`; the seconds that every call of a kernel took, in the order of the steps."""
         self._take(inputs)
         ends = [perf_counter()]
@@ -61,8 +68,8 @@ class State:
                 ends.append(perf_counter())
         return [end - start for start, end in pairwise(ends)]
 
-    def _take(self, inputs: tuple[Floats, ...]) -> None:
-        _check(self._inputs, inputs)
+    def _take(self, inputs: tuple[Array, ...]) -> None:
+        _check(self._inputs, self._plan.input_dtypes, inputs)
         for slot, given in zip(self._inputs.values(), inputs, strict=True):
             np.copyto(slot, given)
 
@@ -70,10 +77,10 @@ class State:
         """Forget all streams, or the one of that number: the next pulse is its first one."""
         if stream is not None and not 0 <= stream < len(self._rooms["state"]):
             raise InputError(f"reset: there is no stream {stream}; they are numbered from 0")
-        room = self._rooms["state"] if stream is None else self._rooms["state"][stream]
+        which = slice(None) if stream is None else stream
         for slot in self._plan.slots:
             if slot.room == "state":
-                room[..., slot.offset : slot.offset + slot.size] = slot.initial
+                self._content(slot)[which] = slot.initial
 
     def snapshot(self) -> bytes:
         """All that survives between pulses, for `restore` into a state of the same plan and as many streams."""
@@ -94,22 +101,26 @@ class State:
     def _seal(self, numbers: bytes) -> tuple[bytes, int, int, bytes]:
         return _MAGIC, len(self._rooms["state"]), zlib.crc32(numbers), fingerprint(self._plan)
 
-    def array(self, view: View, stream: int = 0) -> Floats:
+    def array(self, view: View, stream: int = 0) -> Array:
         """The memory behind a view; the plan has checked that it lies within its slot."""
-        array: Floats = self._all(view)[stream % len(self._room(view))]
+        array: Array = self._all(view)[stream % len(self._room(view)), ...]
         return array
 
-    def _room(self, view: View) -> Floats:
+    def _room(self, view: View) -> Array:
         return self._rooms[self._plan.slots[view.slot].room]
 
-    def _all(self, view: View) -> Floats:
-        """The memory behind a view in all streams, along a first axis; weights are there once."""
-        room = self._room(view)
-        start = room[:, self._plan.slots[view.slot].offset + view.offset :]
-        strides = tuple(stride * _BYTES for stride in (room.shape[1], *view.strides))
-        return np.lib.stride_tricks.as_strided(start, (len(room), *view.shape), strides)
+    def _content(self, slot: Slot) -> Array:
+        """All elements of a slot in all streams, (streams, elements)."""
+        numbers: Array = self._rooms[slot.room][:, slot.offset : slot.offset + slot.size]
+        return numbers.view(slot.kind)
 
-    def _outside(self, view: View) -> Floats:
+    def _all(self, view: View) -> Array:
+        """The memory behind a view in all streams, along a first axis; weights are there once."""
+        content = self._content(self._plan.slots[view.slot])
+        apart = (content.strides[0], *(stride * content.itemsize for stride in view.strides))
+        return np.lib.stride_tricks.as_strided(content[:, view.offset :], (len(content), *view.shape), apart)
+
+    def _outside(self, view: View) -> Array:
         """What the caller sees of a view."""
         return self.array(view) if self._streams is None else self._all(view)
 
@@ -129,15 +140,15 @@ class State:
             yield partial(kernel, *(self.array(view, stream) if view else None for view in views), **step.parameters)
 
 
-def _frozen(array: Floats) -> Floats:
+def _frozen(array: Array) -> Array:
     array.flags.writeable = False
     return array
 
 
-def _check(expected: Mapping[str, Floats], inputs: tuple[Floats, ...]) -> None:
+def _check(expected: Mapping[str, Array], dtypes: tuple[str, ...], inputs: tuple[Array, ...]) -> None:
     if len(inputs) != len(expected):
         raise InputError(f"run: {len(inputs)} inputs given; the plan takes {len(expected)}: {', '.join(expected)}")
-    for (name, slot), given in zip(expected.items(), inputs, strict=True):
-        if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != slot.shape:
+    for (name, slot), dtype, given in zip(expected.items(), dtypes, inputs, strict=True):
+        if not isinstance(given, np.ndarray) or given.dtype != dtype or given.shape != slot.shape:
             found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
-            raise InputError(f"run: the input {name!r} is {found}; the plan takes float32 {slot.shape}")
+            raise InputError(f"run: the input {name!r} is {found}; the plan takes {dtype} {slot.shape}")

@@ -8,9 +8,11 @@ import numpy as np
 
 from pulse.graph import Array, Attribute, Fact, Node, fact
 from pulse.pulsifier import Pulsifier
+from pulse.step import held
 from pulse.window import Window, turned, windows
 
-LOWEST = -3.4028234663852886e38  # of float32: what a max pool pads with
+# what a max pool pads with: no number of the kind is lower
+LOWEST = {"float32": -3.4028234663852886e38, "int64": -(2.0**63)}
 _POINT = Window(1, 1, 1, 0, 0)
 
 
@@ -25,8 +27,12 @@ def conv(p: Pulsifier, node: Node) -> None:
 
 def max_pool(p: Pulsifier, node: Node) -> None:
     """The same for a maximum, whose padding is lower than any number."""
-    name, slides, delay = _under_window(p, node, node.integers("kernel_shape", ()), LOWEST)
+    name, slides, delay = _under_window(p, node, node.integers("kernel_shape", ()), _lowest(p, node))
     p.emit(Node("MaxPool", node.name, (name,), node.outputs, _sliding(slides)), delay)
+
+
+def _lowest(p: Pulsifier, node: Node) -> float:
+    return LOWEST[held(p.batch.facts[node.inputs[0]].dtype)]
 
 
 def average_pool(p: Pulsifier, node: Node) -> None:

@@ -1,7 +1,8 @@
 """What the engine runs: a flat list of steps over views of slots. Data only; no graph, no names of values.
 
-All memory is float32 and lies in three rooms: `arena` (what lives within one pulse; slots share it), `state` (what
+Memory lies in three rooms of float32 numbers: `arena` (what lives within one pulse; slots share it), `state` (what
 survives between pulses) and `weights` (never written). A `Slot` is a piece of a room, a `View` an array on a slot.
+Elements of 64 bits take two numbers of the room each. Integers are held as int64, truth as 0 and 1 of float32.
 """
 
 from __future__ import annotations
@@ -9,35 +10,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+Array: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Parameter: TypeAlias = int | float | str | tuple[int, ...]
 Kernel: TypeAlias = Callable[..., None]
 ROOMS = ("arena", "state", "weights")
+KINDS: Mapping[str, int] = {"float32": 1, "int64": 2, "float64": 2}  # numbers of a room that one element takes
 
 
 @dataclass(frozen=True)
 class Slot:
-    """`size` numbers from `offset` of a room; a state slot starts as `initial` everywhere."""
+    """`size` numbers from `offset` of a room, for elements of one kind; a state slot starts as `initial` everywhere."""
 
     room: str
     offset: int
     size: int
     initial: float = 0.0
+    kind: str = "float32"
 
 
 @dataclass(frozen=True)
 class View:
-    """An array on a slot; offset and strides count numbers, not bytes."""
+    """An array on a slot; offset and strides count elements of the kind, not bytes."""
 
     slot: int
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    kind: str = "float32"
 
     @property
     def size(self) -> int:
@@ -46,7 +51,7 @@ class View:
 
     @property
     def extent(self) -> tuple[int, int]:
-        """The first and the last number of the slot that it touches."""
+        """The first and the last element of the slot that it touches."""
         moves = [(size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)]
         return self.offset + sum(min(0, move) for move in moves), self.offset + sum(max(0, move) for move in moves)
 
@@ -96,6 +101,11 @@ class View:
         return replace(self, shape=shape, strides=tuple(0 if have < want else stride for have, stride, want in mine))
 
 
+def held(dtype: str) -> str:
+    """The kind of the arrays that hold values of this type."""
+    return "int64" if dtype.startswith("int") else "float32"
+
+
 def packed_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The strides of an array whose elements lie side by side."""
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
@@ -122,6 +132,14 @@ class Program(Protocol):
     @property
     def outputs(self) -> Mapping[str, View]:
         """Where each output comes from."""
+
+    @property
+    def input_dtypes(self) -> tuple[str, ...]:
+        """The type in which each input is given."""
+
+    @property
+    def output_dtypes(self) -> tuple[str, ...]:
+        """The type in which each output is handed out."""
 
     @property
     def slots(self) -> tuple[Slot, ...]:

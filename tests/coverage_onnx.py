@@ -96,7 +96,7 @@ def _computed(model: onnx.ModelProto, given: list[Any], axes: dict[int, int]) ->
         plan = pulse.compile(path, size)
     if any(plan.delay):
         raise PulseError("comes late, so the end of the case would be missing")
-    inputs = [given[index].astype(np.float32) for index in axes]
+    inputs = [_single(given[index]) for index in axes]
     return [y.copy() for y in pulse.State(plan).run(*inputs)]
 
 
@@ -106,24 +106,19 @@ def _opened(model: onnx.ModelProto, given: list[Any], axes: dict[int, int]) -> o
     made.CopyFrom(model)
     _in_floats(made)
     _first_output(made)
-    made_of = {value.name: value.type.tensor_type.elem_type for value in made.graph.input}
     del made.graph.input[:]
-    casts = []
     for index, (value, array) in enumerate(zip(model.graph.input, given, strict=False)):
         if index not in axes:
-            constant = array.astype(np.float32) if array.dtype == np.float64 else array
-            made.graph.initializer.append(numpy_helper.from_array(constant, value.name))
+            made.graph.initializer.append(numpy_helper.from_array(_single(array), value.name))
             continue
         shape = ["S" if axis == axes[index] else size for axis, size in enumerate(array.shape)]
-        kind = made_of[value.name]
-        name = value.name if kind == TensorProto.FLOAT else f"{value.name}.floats"
-        made.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-        if name != value.name:
-            casts.append(helper.make_node("Cast", [name], [value.name], name=f"cast{index}", to=kind))
-    nodes = [*casts, *made.graph.node]
-    del made.graph.node[:]
-    made.graph.node.extend(nodes)
+        kind = helper.np_dtype_to_tensor_dtype(_single(array).dtype)
+        made.graph.input.append(helper.make_tensor_value_info(value.name, kind, shape))
     return made
+
+
+def _single(array: Any) -> Any:
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def _in_floats(model: onnx.ModelProto) -> None:
@@ -158,6 +153,8 @@ def _compared(found: list[Any], wanted: list[Any], case: Any) -> str:
         have = _last(have, want, case)
         if have.shape != want.shape:
             return f"wrong: the shape is {have.shape}, not {want.shape}"
+        if have.dtype != _single(want).dtype:
+            return f"wrong: the type is {have.dtype}, not {want.dtype}"
         if not np.allclose(have, want.astype(np.float64), rtol=max(case.rtol, 1e-3), atol=1e-5, equal_nan=True):
             return f"wrong: off by {np.nanmax(np.abs(have - want.astype(np.float64))):.3g}"
     return _PASSED

@@ -89,7 +89,9 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("ceil", NotStreamable, "rounds its length up where nothing may be left; export it with ceil_mode=False"),
     ("four axes", NotStreamable, "slides a window of 4 axes over 4; 1 to 3 are supported"),
     ("gather", NotStreamable, "takes single items of time, which has no end; slice from the front instead"),
-    ("lookup", NotStreamable, "looks up by the stream; only constant indices are supported"),
+    ("lookup", NotStreamable, "looks up by the stream; only rows of a constant, by integers, are supported"),
+    ("integers as floats", GraphError, "computes with float32, not int64; cast it before"),
+    ("two types", GraphError, "combines float32 and int64; cast them to one type"),
     ("range", NotStreamable, "on constants only, .*; write a window of the past as slices of its padded front"),
     ("layer norm", NotStreamable, "normalises over time, so nothing comes out before the stream ends"),
     ("group norm", NotStreamable, "normalises over time"),
@@ -158,7 +160,11 @@ def refused(what: str, b: Builder) -> str:
         case "gather":
             return b.add("Gather", "x", b.constant(0), axis=2)
         case "lookup":
-            return b.add("Gather", b.floats(4, 4), b.add("Cast", "x", to=7))
+            return b.add("Gather", b.floats(4, 4), b.add("Cast", "x", to=7), axis=1)
+        case "integers as floats":
+            return b.add("Tanh", b.add("Cast", "x", to=7))
+        case "two types":
+            return b.add("Add", "x", b.constant(1))
         case "range":
             length = b.add("Gather", b.add("Shape", "x"), b.constant(2))
             return b.add("Range", b.constant(0), length, b.constant(1))

@@ -33,7 +33,7 @@ ON_CONSTANTS = {"Range", "Shape", "Size"}  # these are computed by the compiler 
 OURS = {"ReduceVariance", "RunningMax", "RunningMean", "RunningVariance"}  # these no file has
 STREAMED = set(load.OPS) - {"Constant", "Upsample"} - ON_CONSTANTS | OURS
 VIEWED = {"ConstantOfShape", "Flatten", "Squeeze", "Unsqueeze"}  # these become an Expand, or a Reshape
-ONLY_PULSED = {"Delay", "Fill", "Front", "Gate", "Stuff"}
+ONLY_PULSED = {"Delay", "Fill", "Front", "Gate", "Stuff", "Take"}
 TURNED = {"ConvTranspose"}  # this becomes a Conv
 
 

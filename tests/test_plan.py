@@ -189,7 +189,13 @@ def test_weights_that_changed_do_not_pass_the_golden_vector(path: Path) -> None:
 
 
 def _view(header: Any) -> Any:
-    return header["steps"][1][3][0]  # what the first convolution reads: [slot, offset, shape, strides]
+    return header["steps"][1][3][0]  # what the first convolution reads: [slot, offset, shape, strides, kind]
+
+
+def _cut(header: Any) -> Any:
+    """The same, so few items of it that there is room for larger ones."""
+    _view(header).__setitem__(2, [1, 1, 1, 1, 1])
+    return _view(header)
 
 
 LIES: list[tuple[str, Callable[[Any], object], str]] = [
@@ -202,6 +208,16 @@ LIES: list[tuple[str, Callable[[Any], object], str]] = [
     ("no inputs", lambda h: h.update(inputs=[]), "contradicts itself"),
     ("unknown kernel", lambda h: h["steps"][0].__setitem__(0, "system"), "cannot be read"),
     ("unknown room", lambda h: h["slots"][0].__setitem__(0, "heap"), "cannot be read"),
+    ("unknown kind", lambda h: h["slots"][0].__setitem__(4, "float16"), "cannot be read"),
+    ("kind of objects", lambda h: _view(h).__setitem__(4, []), "cannot be read"),
+    ("another kind", lambda h: _cut(h).__setitem__(4, "int64"), "takes numbers of one kind for another"),
+    ("half an element", lambda h: h["slots"][0].__setitem__(slice(1, None), [1, 16, 0, "int64"]), "cuts an element"),
+    ("a kind too large", lambda h: _view(h).__setitem__(4, "int64"), "reaches beyond its memory"),
+    ("unknown type", lambda h: h.update(input_dtypes=["float64"]), "cannot be read"),
+    ("no type in", lambda h: h.update(input_dtypes=[]), "contradicts itself"),
+    ("two types out", lambda h: h["output_dtypes"].append("bool"), "contradicts itself"),
+    ("another type in", lambda h: h.update(input_dtypes=["int64"]), "of one kind for another"),
+    ("another type out", lambda h: h.update(output_dtypes=["int32"]), "of one kind for another"),
     ("negative offset", lambda h: h["slots"][0].__setitem__(1, -4), "cannot be read"),
     ("huge slot", lambda h: h["slots"][0].__setitem__(2, 2**40), "cannot be read"),
     ("much memory", lambda h: h["slots"][0].__setitem__(1, 2**24), "needs more memory than it may"),

@@ -209,13 +209,12 @@ def test_streams_run_apart(tmp_path: Path) -> None:
 def test_a_mean_does_not_drift_over_weeks() -> None:
     """After as many items as a year has hundredths of a second, one more still counts."""
     many = 365 * 24 * 3600 * 100
-    count, mean, scratch = (np.zeros(2, np.float32) for _ in range(3))
-    count.view(np.float64)[0], mean.view(np.float64)[0] = many, 1.0
+    count, mean, scratch = np.full(1, many, np.float64), np.ones((), np.float64), np.zeros((), np.float64)
     out, left, x = np.zeros(4, np.float32), np.zeros(1, np.float32), np.full(4, 2, np.float32)
     for _ in range(250):
         KERNELS["RunningMean"](out, left, count, mean, scratch, x)
-    np.testing.assert_allclose(mean.view(np.float64)[0] - 1, 1000 / (many + 1000), rtol=1e-6)
-    assert count.view(np.float64)[0] == many + 1000
+    np.testing.assert_allclose(mean - 1, 1000 / (many + 1000), rtol=1e-6)
+    assert count[0] == many + 1000
 
 
 def test_squeeze_and_excite_weighs_items_by_what_came_before(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_padding_behind_a_delay_is_written() -> None:
 def test_a_max_pool_pads_with_the_lowest_number() -> None:
     b = Builder()
     graph = pulsed(b, b.add("MaxPool", "x", kernel_shape=[3], pads=[2, 0]))
-    assert [node.attributes["value"] for node in nodes(graph, "Delay")] == [LOWEST]
+    assert [node.attributes["value"] for node in nodes(graph, "Delay")] == [LOWEST["float32"]]
 
 
 def test_branches_meet_at_the_later_one() -> None:

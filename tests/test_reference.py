@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from pulse.reference import KERNELS, UNARY
+from pulse.step import held
 
 X = np.linspace(-4, 4, 81, dtype=np.float32).reshape(1, 3, 27)
 
 
 def unary(name: str, x: Any, **parameters: float) -> Any:
-    out = np.full_like(x, np.nan)
-    UNARY[name](out, np.full_like(x, np.nan), x, **parameters)
+    poison = np.nan if x.dtype.kind == "f" else -99
+    out = np.full_like(x, poison)
+    UNARY[name](out, np.full_like(x, poison), x, **parameters)
     return out
 
 
@@ -91,11 +93,64 @@ def test_a_choice_uses_bytes_of_its_scratch() -> None:
     assert out.tolist() == [[1, -1, 1]]
 
 
-@pytest.mark.parametrize(("to", "wanted"), [("int", [-1, 0, 0, 1, 2]), ("bool", [1, 1, 0, 1, 1])])
+@pytest.mark.parametrize(("to", "wanted"), [("int64", [-1, 0, 0, 1, 2]), ("bool", [1, 1, 0, 1, 1])])
 def test_casts_cut_towards_zero(to: str, wanted: list[int]) -> None:
-    x, out = np.array([-1.7, -0.2, 0, 1.2, 2.9], np.float32), np.empty(5, np.float32)
+    x, out = np.array([-1.7, -0.2, 0, 1.2, 2.9], np.float32), np.empty(5, held(to))
     KERNELS["Cast"](out, x, to=to)
     assert out.tolist() == wanted
+
+
+def test_a_cast_to_32_bits_keeps_the_lowest() -> None:
+    x = np.array([7, -7, 2**31 - 1, 2**31, 5 * 2**32 - 3], np.int64)
+    out = np.empty_like(x)
+    KERNELS["Cast"](out, x, to="int32")
+    assert out.tolist() == x.astype(np.int32).tolist()
+
+
+INTEGERS = (-(2**63), -(2**53) - 1, -7, -1, 0, 1, 3, 8, 2**53 + 1, 2**63 - 1)
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod", "Mod of C"])
+def test_integers_are_divided_as_integers(op: str) -> None:
+    pairs = [(x, y) for x in INTEGERS for y in INTEGERS if y and (x, y) != (INTEGERS[0], -1)]
+    x, y = (np.array(numbers, np.int64) for numbers in zip(*pairs, strict=True))
+    out = np.empty_like(x)
+    KERNELS[op[:3]](out, x, y, **({"fmod": 1} if op == "Mod of C" else {}))
+    cut = [abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1) for a, b in pairs]
+    rest = [a % b if op == "Mod" else a - b * c for (a, b), c in zip(pairs, cut, strict=True)]
+    assert out.tolist() == (cut if op == "Div" else rest)
+
+
+def test_a_division_of_integers_by_0_is_survived() -> None:
+    out, x = np.empty(2, np.int64), np.array([5, INTEGERS[0]])
+    with np.errstate(all="ignore"):
+        KERNELS["Div"](out, x, np.array([0, -1]))
+        KERNELS["Mod"](out, x, np.array([0, -1]))
+
+
+def test_powers_of_integers_are_cut() -> None:
+    out = np.empty(5, np.int64)
+    KERNELS["Pow"](out, np.array([2, 2, -3, -1, 10]), np.array([10, -1, 3, -1, 15]))
+    assert out.tolist() == [1024, 0, -27, -1, 10**15]
+
+
+def test_the_mean_of_integers_is_cut() -> None:
+    out = np.empty((2, 1), np.int64)
+    KERNELS["ReduceMean"](out, np.array([[1, 2, 2], [-1, -2, -2]]), axes=(1,))
+    assert out.tolist() == [[1], [-1]]
+
+
+def test_integers_keep_to_bounds() -> None:
+    x = np.array([-(2**60) - 1, 5, 2**60 + 1])
+    found = [unary("Clip", x, **bounds).tolist() for bounds in ({}, {"low": -3}, {"high": 2**60})]
+    assert found == [x.tolist(), [-3, 5, 2**60 + 1], [-(2**60) - 1, 5, 2**60]]
+
+
+def test_a_lookup_stays_within_its_table() -> None:
+    table, indices = np.arange(6, dtype=np.float32).reshape(3, 2), np.array([0, 2, -1, -3, 3, -4, 2**63 - 1, -(2**63)])
+    out = np.empty((8, 2), np.float32)
+    KERNELS["Take"](out, np.empty_like(indices), indices, table)
+    assert out[:, 0].tolist() == [0, 4, 4, 0, 4, 0, 4, 0]
 
 
 @pytest.mark.parametrize(("fmod", "wanted"), [(0, [1, 2]), (1, [1, -1])])

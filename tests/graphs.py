@@ -22,6 +22,7 @@ from pulse.load import load
 TOLERANCE = 1e-4
 MAX_STRIDE = 4
 END = np.iinfo(np.int64).max
+FLOAT = int(TensorProto.FLOAT)
 _UNARY = ("Relu", "Tanh", "Sigmoid", "LeakyRelu", "Elu", "Erf", "Softplus", "Softsign", "HardSigmoid", "HardSwish")
 _UNARY += ("Gelu", "Abs", "Neg", "Sin", "Cos", "Mish", "Selu", "Celu", "ThresholdedRelu", "Atan", "Asinh", "Sinh")
 _UNARY += ("Cosh", "Tan")
@@ -65,9 +66,12 @@ class Builder:
         """x[:, :, start:end]"""
         return self.add("Slice", x, *(self.constant([number]) for number in (start, end, 2)))
 
-    def model(self, shape: tuple[int | str, ...], outputs: list[str]) -> onnx.ModelProto:
-        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-        ys = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    def model(
+        self, shape: tuple[int | str, ...], outputs: list[str], types: tuple[int, int] = (FLOAT, FLOAT)
+    ) -> onnx.ModelProto:
+        """The finished model; `types` are those of its input and of its outputs."""
+        x = helper.make_tensor_value_info("x", types[0], shape)
+        ys = [helper.make_tensor_value_info(name, types[1], None) for name in outputs]
         graph = helper.make_graph(self.nodes, "net", [x], ys, self.weights)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
 
@@ -282,6 +286,51 @@ def _choose(b: Builder, draw: Draw, x: Stream) -> Stream:
     return b.add("Where", chosen, x[0], late), x[1]
 
 
+def _count(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """A count of the items, in integers, and beside the stream what comes of it."""
+    to = draw(st.sampled_from([TensorProto.INT32, TensorProto.INT64]))
+    dtype = helper.tensor_dtype_to_np_dtype(to)
+    always = b.add("Not", b.add("Less", b.add("Abs", x[0]), b.constant(0, np.float32)))
+    steps = b.constant(b.noise.integers(-9, 9, (x[1], 1)), dtype)
+    y = b.add("CumSum", b.add("Mul", b.add("Cast", always, to=to), steps), b.constant(2))
+    y = b.add("Mod", integers(b, draw, (y, x[1]), dtype), b.constant(5, dtype))
+    if draw(st.booleans()):
+        return b.add("Mul", x[0], b.add("Gather", b.floats(5), y)), x[1]
+    return b.add("Add", x[0], b.add("Cast", y, to=FLOAT)), x[1]
+
+
+def integers(b: Builder, draw: Draw, x: Stream, dtype: Any) -> str:
+    """Some of what can be done with integers of this type; the shape stays."""
+    y = x[0]
+    for op in draw(st.lists(st.sampled_from(_OF_INTEGERS), max_size=4)):
+        number = b.constant(b.noise.choice([-7, -2, -1, 1, 2, 3, 40], (x[1], 1)), dtype)
+        match op:
+            case "Where":
+                y = b.add(op, b.add(draw(st.sampled_from((*_COMPARE, "Equal"))), y, number), number, y)
+            case "late":
+                late = draw(st.integers(1, 3))
+                padded = b.add("Pad", y, b.constant([0, 0, late, 0, 0, 0]), b.constant(4, dtype))
+                y = b.add("Sub", y, b.front(padded, 0, -late))
+            case "Clip":
+                y = b.add(op, y, b.constant(-50, dtype), b.constant(60, dtype))
+            case "Abs" | "Neg" | "Sign":
+                y = b.add(op, y)
+            case "CumSum":
+                y = b.add(op, b.add("Sign", y), b.constant(draw(st.sampled_from([1, 2]))), exclusive=draw(_FLAG))
+            case "ReduceSum" | "ReduceMax":
+                y = b.add("Add", y, b.add(op, y, b.constant([1]), keepdims=1))
+            case "Mod":
+                y = b.add(op, y, number, fmod=draw(_FLAG))
+            case _:
+                y = b.add(op, y, number)
+    return y
+
+
+_OF_INTEGERS = ("Add", "Sub", "Mul", "Div", "Div", "Mod", "Max", "Min", "Abs", "Neg", "Sign", "Where", "late", "Clip")
+_OF_INTEGERS += ("CumSum", "ReduceSum", "ReduceMax")
+_FLAG = st.integers(0, 1)
+
+
 def _gather(b: Builder, draw: Draw, x: Stream) -> Stream:
     indices = draw(st.lists(st.integers(-x[1], x[1] - 1), min_size=1, max_size=5))
     return b.add("Gather", x[0], b.constant(indices), axis=1), len(indices)
@@ -390,7 +439,7 @@ _SPREAD = st.sampled_from([(), (1,), (1, 1)])
 _LAYERS = (_conv, _conv, _conv, _residual, _residual, _pool, _pad, _unary, _unary, _constant, _gate, _channels, _flip)
 _LAYERS += (_front, _softmax, _matmul, _gemm, _reduce, _reshape, _image, _image, _activation, _activation, _choose)
 _LAYERS += (_gather, _repeat, _products, _recurrent, _recurrent, _front_of_time, _sum, _more)
-_LAYERS += (_channels_last, _channels_last)
+_LAYERS += (_channels_last, _channels_last, _count, _count)
 
 
 @st.composite

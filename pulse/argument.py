@@ -43,19 +43,20 @@ def axis_of(node: Node, axis: Length, rank: int) -> int:
     return axis % rank
 
 
-def weight(node: Node, given: Given, index: int) -> Array:
-    """The content of an input that must be a constant of float32."""
-    value = need(node, given, index).value
-    if value is None:
-        raise NotStreamable(f"{node} takes its weights (input {index}) from the stream; they must be constants")
-    return value
-
-
 def alike(node: Node, *items: Fact) -> str:
     """The type of values that are combined, which must be held as the same kind."""
     if len({held(item.dtype) for item in items}) > 1:
         raise GraphError(f"{node} combines {' and '.join(item.dtype for item in items)}; cast them to one type")
     return items[0].dtype
+
+
+def weight(node: Node, given: Given, index: int) -> Array:
+    """The content of an input that must be a constant, of the kind of the first one."""
+    value = need(node, given, index).value
+    if value is None:
+        raise NotStreamable(f"{node} takes its weights (input {index}) from the stream; they must be constants")
+    alike(node, need(node, given, 0), need(node, given, index))
+    return value
 
 
 def broadcast(node: Node, given: Given, items: tuple[tuple[Length, ...], ...]) -> tuple[Length, ...]:

@@ -88,7 +88,6 @@ def _constant_rest(node: Node, given: Given) -> list[Fact]:
     for index in range(1, len(given)):
         if given[index] is not None:
             weight(node, given, index)
-            alike(node, need(node, given, 0), need(node, given, index))
     return _same(node, given)
 
 
@@ -107,7 +106,6 @@ def _power(node: Node, given: Given) -> list[Fact]:
 def _prelu(node: Node, given: Given) -> list[Fact]:
     slope = weight(node, given, 1)
     broadcast(node, given, (need(node, given, 0).shape, tuple(slope.shape)))
-    alike(node, need(node, given, 0), need(node, given, 1))
     return _same(node, given)
 
 

@@ -91,6 +91,7 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("gather", NotStreamable, "takes single items of time, which has no end; slice from the front instead"),
     ("lookup", NotStreamable, "looks up by the stream; only rows of a constant, by integers, are supported"),
     ("integers as floats", GraphError, "computes with float32, not int64; cast it before"),
+    ("integers as weights", GraphError, "combines float32 and int64; cast them to one type"),
     ("two types", GraphError, "combines float32 and int64; cast them to one type"),
     ("range", NotStreamable, "on constants only, .*; write a window of the past as slices of its padded front"),
     ("layer norm", NotStreamable, "normalises over time, so nothing comes out before the stream ends"),
@@ -163,6 +164,8 @@ def refused(what: str, b: Builder) -> str:
             return b.add("Gather", b.floats(4, 4), b.add("Cast", "x", to=7), axis=1)
         case "integers as floats":
             return b.add("Tanh", b.add("Cast", "x", to=7))
+        case "integers as weights":
+            return b.add("Conv", "x", b.constant(np.ones((2, 4, 3))))
         case "two types":
             return b.add("Add", "x", b.constant(1))
         case "range":

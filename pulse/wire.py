@@ -29,11 +29,12 @@ Descriptor = Any  # of a message, by the protobuf package, which has no types
 
 @dataclass(frozen=True)
 class _Field:
-    """What a field may hold: a message, or so many bytes."""
+    """What a field may hold: a message, or so many bytes, of text or of anything."""
 
     name: str
-    message: Descriptor | None
-    most: int | None
+    message: Descriptor | None = None
+    most: int | None = None
+    text: bool = False
 
 
 class _UnreadableError(Exception):
@@ -76,6 +77,8 @@ class _Walk:
                 self.along(start, at, field.message, depth + 1)
             elif field and field.most and at - start > field.most:
                 raise LoadError(f"has {at - start} bytes of {field.name!r}, more than {field.most}")
+            elif field and field.text and not _is_text(self._content[start:at]):
+                raise LoadError(f"has bytes in {field.name!r} that are no text")
 
     def _table(self, message: Descriptor) -> Mapping[int, _Field]:
         if message.full_name not in self._tables:
@@ -98,10 +101,20 @@ class _Walk:
 
 def _field(field: Any) -> _Field:
     if field.type == FieldDescriptor.TYPE_MESSAGE:
-        return _Field(field.name, field.message_type, None)
+        return _Field(field.name, field.message_type)
     if field.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES) or field.name == _CONTENT:
-        return _Field(field.name, None, None)
-    return _Field(field.name, None, MAX_TEXT if field.name in _TEXTS else MAX_NAME)
+        return _Field(field.name)
+    most = MAX_TEXT if field.name in _TEXTS else MAX_NAME
+    return _Field(field.name, most=most, text=field.type == FieldDescriptor.TYPE_STRING)
+
+
+def _is_text(content: bytes) -> bool:
+    """Whether it is UTF-8, which the parser takes for granted."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _number(content: bytes, at: int) -> tuple[int, int]:

@@ -234,6 +234,14 @@ def test_a_crafted_file_is_measured_before_it_is_parsed(content: bytes, message:
         load(path)
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    content = small().SerializeToString()
+    path.write_bytes(content.replace(b"\x01x", b"\x01\xff"))
+    with pytest.raises(LoadError, match="has bytes in 'input' that are no text"):
+        load(path)
+
+
 def test_too_many_nodes_are_refused(tmp_path: Path) -> None:
     b = Builder()
     y = "x"

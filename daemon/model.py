@@ -63,6 +63,9 @@ def _interpret(plan: pulse.Plan, path: Path) -> WakeModel:
             f"cannot use the model {path}: it maps {shapes[0]} to {shapes[1:]}, where (1, {plan.pulse}, {MELS}) frames "
             f"to (1, {plan.pulse}, {len(words) + 1}) posteriors were expected"
         )
+    dtypes = (*plan.input_dtypes, *plan.output_dtypes)
+    if set(dtypes) != {"float32"}:
+        raise ModelError(f"cannot use the model {path}: it maps {dtypes[0]} to {dtypes[1]}, where both must be float32")
     language, version = metadata.get("language"), metadata.get("version", "")
     return WakeModel(plan, path, version, language, window_function, words, thresholds, smoothing, onset_to_end)
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from onnx import TensorProto
 
 import pulse
 from daemon import cli
 from daemon.capture import devices
-from daemon.features import METADATA_KEY, SAMPLE_RATE, describe
+from daemon.features import MELS, METADATA_KEY, SAMPLE_RATE, describe
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
+from tests.graphs import FLOAT, Builder, compiled
 from tests.shipped import MODEL, ROOT, sound, whole
 
 
@@ -173,6 +175,15 @@ def altered(tmp_path: Path, **metadata: object) -> Path:
 def test_a_model_for_another_satellite_is_refused(tmp_path: Path, metadata: dict, said: str) -> None:
     with pytest.raises(ModelError, match=said):
         WakeModel.load(altered(tmp_path, **metadata))
+
+
+def test_a_model_of_integers_is_refused(tmp_path: Path) -> None:
+    b, shipped = Builder(), pulse.Plan.load(MODEL)
+    y = b.add("MatMul", b.add("Cast", "x", to=FLOAT), b.floats(MELS, 7))
+    plan = compiled(b.model((1, "S", MELS), [y], (TensorProto.INT64, FLOAT)), shipped.pulse)
+    replace(plan, metadata=shipped.metadata).save(tmp_path / "integers.plan")
+    with pytest.raises(ModelError, match="it maps int64 to float32, where both must be float32"):
+        WakeModel.load(tmp_path / "integers.plan")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"version https://git-lfs.github.com/spec/v1\n", bytes(range(99))])

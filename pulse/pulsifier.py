@@ -69,7 +69,7 @@ class Pulsifier:
     def least_delay(self, name: str) -> int:
         """Items that must be waited for: with fewer, items would come out that the batch value, cut short, lacks."""
         length = self.batch.facts[name].stream
-        return -length.length.at(0) if length else 0
+        return max(0, -length.length.at(0)) if length else 0
 
     def refuse(self, node: Node, why: str) -> NotStreamable:
         """The error that names the node."""

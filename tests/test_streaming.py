@@ -171,6 +171,13 @@ def test_a_constant_may_be_as_long_as_time() -> None:
     graphs.assert_streams(b, b.add("Conv", y, b.floats(2, 6, 2), pads=[1, 0]), (1, 3, "S"), 2)
 
 
+def test_a_constant_as_long_as_padded_time_has_no_front() -> None:
+    b = Builder()
+    longer = b.add("Conv", "x", b.floats(3, 3, 3), pads=[3, 0])
+    many = b.add("Add", b.add("Expand", b.floats(1, 3, 1), b.add("Shape", longer)), longer)
+    graphs.assert_streams(b, many, (1, 3, "S"), 2)
+
+
 def test_inputs_may_come_at_different_rates() -> None:
     b = Builder()
     fast = b.add("Conv", "fast", b.floats(3, 2, 4), strides=[2], pads=[2, 1])

@@ -40,7 +40,9 @@ def compile(
 ) -> Plan:
     """The plan of the ONNX file at `path`, for pulses of `pulse` items of its dynamic axis.
 
-    A `stream` such as `x:1` says that time is axis 1 of the input `x`, even if the file gives it a fixed length.
+    A `stream` such as `x:1` says that time is axis 1 of the input `x`, even if the file gives it a fixed length; an
+    empty one says that no input has time, and one `run` computes the whole model. An input of a fixed shape beside a
+    stream is given anew with every pulse.
     With a `window`, means, maxima and variances over all of time are taken over the last `window` items instead, for
     every item, or with "running" over all items since the reset. What meets them on another way meets those so far.
     """

@@ -74,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--explain", action="store_true", help="print shape, delay and receptive field of every node")
     parser.add_argument("--profile", action="store_true", help="print what every step costs, and every kind of kernel")
     parser.add_argument("--window", type=_window, help="items that means over all of time take instead, or 'running'")
-    parser.add_argument("--stream", metavar="NAME:AXIS", help="the axis of time, if none is dynamic or several are")
+    stream = "the axis of time, if none is dynamic or several are; '' if no input has time"
+    parser.add_argument("--stream", metavar="NAME:AXIS", help=stream)
     parser.add_argument("--svg", type=Path, help="the picture of the graph to write, by graphviz")
     return parser
 

@@ -199,9 +199,10 @@ def load(path: str | Path, stream: str | None = None) -> Graph:
     """The graph of the ONNX file at `path`; `LoadError` if the file is not one that can be taken.
 
     Time is the axis of an input that is dynamic, or the one that `stream` names: `x:1`, or `x:1,z:2` for two inputs.
+    An input without either has no time, and is given anew with every pulse; if that is meant for all, `stream` is "".
     """
     path = Path(path)
-    named = _named(stream) if stream is not None else {}
+    named = _named(stream) if stream is not None else None
     model = _parse(path)
     opset = _opset(model, path)
     proto = model.graph
@@ -219,20 +220,18 @@ def load(path: str | Path, stream: str | None = None) -> Graph:
         else:
             nodes.append(_modern(node, constants))
     nodes = _without_unread(nodes, {output.name for output in proto.output})
-    streams = [value for value in proto.input if value.name not in constants]
-    if named and set(named) != {value.name for value in streams}:
-        raise LoadError(f"load: {path.name} has the inputs {', '.join(value.name for value in streams)}; name them all")
-    inputs = {value.name: _input(value, named.get(value.name)) for value in streams}
+    given = [value for value in proto.input if value.name not in constants]
+    inputs = _inputs(given, named, path)
     outputs = {value.name: value.name for value in proto.output}
     if not inputs or not outputs:
         raise LoadError(f"load: {path.name} has no inputs or no outputs")
-    lengths = (dim.dim_param for value in streams if not named for dim in value.type.tensor_type.shape.dim)
+    lengths = (dim.dim_param for value in given if named is None for dim in value.type.tensor_type.shape.dim)
     symbols = {_symbol(length) for length in lengths if length}
     if len(symbols) > 1:
         raise LoadError(f"load: {path.name} names time {' and '.join(sorted(symbols))}; give it one name")
     graph = Graph(tuple(nodes), inputs, outputs, constants, metadata=_metadata(model, path))
     graph = ordered(graph).check("load")
-    fixed = {value.name: _fixed(value, inputs[value.name]) for value in streams if value.name in named}
+    fixed = {value.name: _fixed(value, inputs[value.name]) for value in given if named and value.name in named}
     graph = with_dilations(graph, fixed)
     return reopened(graph, fixed) if any(item.stream is None for item in fixed.values()) else graph
 
@@ -304,7 +303,7 @@ def _node(item: onnx.NodeProto, name: str, opset: int) -> Node:
     if item.op_type in ("Resize", "Upsample") and opset < 11:
         inputs, attributes = (inputs[0], "", inputs[1]), {**attributes, **_OLD_RESIZE}
     op = "Resize" if item.op_type == "Upsample" else item.op_type
-    return Node(op, name, inputs, _trimmed(item.output), attributes)
+    return Node(op, name, inputs, _trimmed([item.output[0] or f"{name}.all", *item.output[1:]]), attributes)
 
 
 def _check_form(item: onnx.NodeProto, opset: int, said: str) -> None:
@@ -317,14 +316,12 @@ def _check_form(item: onnx.NodeProto, opset: int, said: str) -> None:
     given = {attribute.name for attribute in item.attribute}
     inputs, outputs = len(item.input), len(item.output)
     fits = schema.min_input <= inputs <= schema.max_input and schema.min_output <= outputs <= schema.max_output
-    if outputs and not item.output[0]:
-        raise LoadError(
-            f"{said} leaves its first output out, as a layer does that hands out its last state; "
-            "that state never comes, so use all of its states instead"
-        )
-    if not fits or not required <= given or (schema.min_input and not item.input[0]):
+    nameless = outputs and not item.output[0] and item.op_type not in _LAST_STATES
+    if not fits or not required <= given or (schema.min_input and not item.input[0]) or nameless:
         raise LoadError(f"{said} has other inputs, outputs or attributes than its op must have")
 
+
+_LAST_STATES = ("GRU", "LSTM", "RNN")  # ops that may hand out nothing but their second output and third
 
 # how an `Upsample`, and a `Resize` before opset 11, find the nearest item
 _OLD_RESIZE: Mapping[str, Attribute] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -427,7 +424,9 @@ def _rate(length: str, said: str) -> Length:
 
 
 def _named(stream: str) -> dict[str, int]:
-    """Inputs and their axes of time."""
+    """Inputs and their axes of time, none of them if nothing is written."""
+    if not stream:
+        return {}
     pairs = (item.strip().rpartition(":") for item in stream.split(","))
     named = {name: axis for name, _, axis in pairs}
     if not all(name and _AXIS.fullmatch(axis) for name, axis in named.items()):
@@ -443,29 +442,62 @@ def _fixed(value: onnx.ValueInfoProto, opened: Fact) -> Fact:
     return fact((*opened.shape[:axis], length, *opened.shape[axis + 1 :]), opened.dtype) if length else opened
 
 
-def _input(value: onnx.ValueInfoProto, axis: int | None = None) -> Fact:
+def _inputs(given: list[onnx.ValueInfoProto], named: Mapping[str, int] | None, path: Path) -> dict[str, Fact]:
+    """The facts of the inputs. Time is what `named` says, or else the dynamic axes, of which there must be some."""
+    everything, dynamic = {value.name for value in given}, {value.name for value in given if _dynamic(value)}
+    if named and not dynamic <= set(named) <= everything:
+        said = f"load: {path.name} has the inputs {', '.join(value.name for value in given)}"
+        raise LoadError(f"{said}; name them all, but for those without time")
+    timed = dynamic or everything if named is None else set(named)
+    axes = {name: (named or {}).get(name) for name in timed}
+    return {value.name: _input(value, axes[value.name]) if value.name in axes else _still(value) for value in given}
+
+
+def _dynamic(value: onnx.ValueInfoProto) -> list[int]:
+    dims = value.type.tensor_type.shape.dim
+    return [index for index, dim in enumerate(dims) if not dim.HasField("dim_value")]
+
+
+def _lengths(value: onnx.ValueInfoProto) -> list[int]:
+    """The lengths of the axes; a dynamic one is that of a batch, of 1."""
+    return [int(dim.dim_value) if dim.HasField("dim_value") else 1 for dim in value.type.tensor_type.shape.dim]
+
+
+def _still(value: onnx.ValueInfoProto) -> Fact:
+    """The fact of an input without time."""
+    said, lengths = _checked(value), _lengths(value)
+    if any(size < 1 for size in lengths) or math.prod(lengths) > MAX_ELEMENTS:
+        raise LoadError(f"{said} has an impossible shape")
+    return fact(tuple(lengths), DTYPES[value.type.tensor_type.elem_type])
+
+
+def _checked(value: onnx.ValueInfoProto) -> str:
+    """What to call an input whose type is supported."""
     said = f"load: the input {value.name!r}"
     tensor = value.type.tensor_type
     if tensor.elem_type not in DTYPES:
         raise UnsupportedOp(f"{said} is of a type that is not supported; {', '.join(DTYPES.values())} are")
-    if len(tensor.shape.dim) > MAX_RANK:
-        raise LoadError(f"{said} has more than {MAX_RANK} axes")
+    if not tensor.HasField("shape") or len(tensor.shape.dim) > MAX_RANK:
+        raise LoadError(f"{said} has no shape, or more than {MAX_RANK} axes")
+    return said
+
+
+def _input(value: onnx.ValueInfoProto, axis: int | None) -> Fact:
+    """The fact of an input with time, on its dynamic axis if not on `axis`."""
+    said, tensor, dynamic = _checked(value), value.type.tensor_type, _dynamic(value)
     if axis is not None and axis >= len(tensor.shape.dim):
         raise LoadError(f"{said} has {len(tensor.shape.dim)} axes, and none is {axis}")
-    dynamic = [index for index, dim in enumerate(tensor.shape.dim) if not dim.HasField("dim_value")]
     if axis is not None:
-        lengths = [1 if index in dynamic else int(dim.dim_value) for index, dim in enumerate(tensor.shape.dim)]
-        return replace(_sized(said, lengths, (axis, STREAM)), dtype=DTYPES[tensor.elem_type])
+        return replace(_sized(said, _lengths(value), (axis, STREAM)), dtype=DTYPES[tensor.elem_type])
     if len(dynamic) != 1:
         raise LoadError(
             f"{said} has {len(dynamic)} dynamic axes; exactly one, time, must be: export with "
             f"dynamic_axes={{{value.name!r}: {{time_axis: 'S'}}}} and a batch of 1, or say stream='{value.name}:1' "
-            "if axis 1 is time"
+            "if axis 1 is time, and stream='' if nothing is"
         )
     name = tensor.shape.dim[dynamic[0]].dim_param
     time = _rate(name, said) if name else STREAM
-    sized = _sized(said, [int(dim.dim_value) for dim in tensor.shape.dim], (dynamic[0], time))
-    return replace(sized, dtype=DTYPES[tensor.elem_type])
+    return replace(_sized(said, _lengths(value), (dynamic[0], time)), dtype=DTYPES[tensor.elem_type])
 
 
 def _sized(said: str, lengths: list[int], time: tuple[int, Length]) -> Fact:

@@ -39,7 +39,7 @@ def lower(graph: Graph) -> Plan:
     lowering = Lowering(fused)
     for node in fused.nodes:
         RULES[node.op](lowering, node)
-    outputs = {name: lowering.views[value] for name, value in fused.outputs.items()}
+    outputs = {name: lowering.output(value) for name, value in fused.outputs.items()}
     inputs = {name: lowering.views[name] for name in graph.inputs}
     slots = placed(lowering.drafts, lives(lowering.steps, inputs.values(), outputs.values()))
     for room in ROOMS:
@@ -64,15 +64,14 @@ def lower(graph: Graph) -> Plan:
 
 def _stride(graph: Graph, value: str) -> int | Fraction:
     stream = graph.facts[value].stream
-    assert stream is not None
-    stride = 1 / stream.length.rate
+    stride = 1 / stream.length.rate if stream else Fraction(1)
     return stride.numerator if stride.denominator == 1 else stride
 
 
 def _pulse(graph: Graph) -> int:
-    item = next(iter(graph.inputs.values()))
-    assert item.stream is not None
-    return int(item.sizes[item.stream.axis] / item.stream.length.rate)
+    """What comes without time comes whole, as one item."""
+    streams = ((item, item.stream) for item in graph.inputs.values() if item.stream)
+    return next((int(item.sizes[stream.axis] / stream.length.rate) for item, stream in streams), 1)
 
 
 def _parameters(node: Node, *keys: str) -> dict[str, Parameter]:
@@ -150,7 +149,7 @@ def _cum_sum(lo: Lowering, node: Node) -> None:
     x, out = lo.read(node).last(axis), lo.write(node).last(axis)
     if node.integer("reverse", 0):
         x, out = (view.cut(len(view.shape) - 1, view.shape[-1] - 1, view.shape[-1], -1) for view in (x, out))
-    total = lo.state((*x.shape[:-1], 1), 0.0, kind=x.kind) if axis == lo.time(node.inputs[0]) else None
+    total = lo.state((*x.shape[:-1], 1), 0.0, kind=x.kind) if lo.along_time(node, axis) else None
     lo.step(node, (out, total), (x,), exclusive=node.integer("exclusive", 0))
 
 

@@ -81,6 +81,11 @@ class Lowering:
         assert stream is not None
         return stream.axis
 
+    def along_time(self, node: Node, axis: int) -> bool:
+        """Whether that axis of the first input is time."""
+        stream = self.graph.facts[node.inputs[0]].stream
+        return stream is not None and stream.axis == axis
+
     def write(self, node: Node, order: tuple[int, ...] | None = None) -> View:
         """A new array for the output."""
         kind = held(self.graph.facts[node.outputs[0]].dtype)
@@ -92,6 +97,14 @@ class Lowering:
     ) -> None:
         """One more kernel call, by the kernel of the name of the op."""
         self.steps.append(Step(node.op, node.name, tuple(writes), tuple(reads), parameters))
+
+    def output(self, name: str) -> View:
+        """Where a value of the graph is handed out; a constant is copied there."""
+        if name in self.graph.constants:
+            value = self.weight(self.graph.constants[name])
+            self.views[name] = self.arena(value.shape, kind=value.kind)
+            self.steps.append(Step("Copy", name, (self.views[name],), (value,), {}))
+        return self.views[name]
 
     def copy(self, node: Node, to: View, x: View) -> None:
         """One more copy."""

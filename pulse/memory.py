@@ -13,7 +13,7 @@ _KNOWN = ("Relu", "Sigmoid", "Tanh")
 
 
 def recurrent(node: Node, given: Given) -> list[Fact]:
-    """The fact of all states of a recurrent layer, one after the other."""
+    """The facts of all states of a recurrent layer, one after the other, and of its last ones, which time never has."""
     x, w, r = need(node, given, 0), weight(node, given, 1), weight(node, given, 2)
     layout = node.integer("layout", 0)
     if node.text("direction", "forward") != "forward":
@@ -21,9 +21,11 @@ def recurrent(node: Node, given: Given) -> list[Fact]:
             f"{node} runs {node.text('direction', '')}, from the end of time, which never comes; "
             "train it with bidirectional=False"
         )
-    if len(x.shape) != 3 or x.stream is None or x.stream.axis != layout:
-        raise NotStreamable(f"{node} walks along axis {layout}, which is not time; transpose in front of it")
-    if any(node.outputs[1:]):
+    if len(x.shape) != 3:
+        raise GraphError(f"{node} gets {len(x.shape)} axes instead of 3")
+    if isinstance(x.shape[2], Dim):
+        raise NotStreamable(f"{node} walks along axis {layout}, and time is what it reads; transpose in front of it")
+    if isinstance(x.shape[layout], Dim) and any(node.outputs[1:]):
         raise NotStreamable(f"{node} hands out its last state, which never comes; use all of its states instead")
     if node.integer("input_forget", 0) or (len(given) > 4 and given[4] is not None):
         raise NotStreamable(f"{node} joins its gates or has lengths of sequences; export it without")
@@ -36,7 +38,8 @@ def recurrent(node: Node, given: Given) -> list[Fact]:
         if index < len(given) and given[index] is not None and weight(node, given, index).size != size:
             raise GraphError(f"{node} has an input {index} that does not fit its {hidden} hidden numbers")
     activations(node)
-    return [fact((n, x.shape[1], 1, hidden) if layout else (x.shape[0], 1, n, hidden))]
+    last = fact((n, 1, hidden) if layout else (1, n, hidden))
+    return [fact((n, x.shape[1], 1, hidden) if layout else (x.shape[0], 1, n, hidden)), last, last]
 
 
 def activations(node: Node) -> tuple[str, ...]:

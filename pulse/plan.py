@@ -174,7 +174,8 @@ def _warm_up(plan: Plan) -> list[int]:
 
 def _computed(plan: Plan, inputs: tuple[Array, ...]) -> list[Array]:
     state = State(plan)
-    pulses = [[array.copy() for array in state.run(*given)] for given in zip(*inputs, strict=True)]
+    given = ([array[pulse, ...] for array in inputs] for pulse in range(len(inputs[0])))
+    pulses = [[array.copy() for array in state.run(*arrays)] for arrays in given]
     return [np.stack(arrays) for arrays in zip(*pulses, strict=True)]
 
 

@@ -45,8 +45,8 @@ def over_window(graph: Graph, window: int | str) -> Graph:
 
 
 def _behind(graph: Graph, pool: Node) -> set[str] | None:
-    """All that comes of `pool`; `None` if something reads that together with what comes of an input on another way."""
-    behind, others = set(pool.outputs), set(graph.inputs)
+    """All that comes of `pool`; `None` if something reads that together with what comes of time on another way."""
+    behind, others = set(pool.outputs), {name for name, item in graph.inputs.items() if item.stream}
     beside = _pools_beside(graph, pool)
     for node in graph.nodes:
         if node.name == pool.name or node.op in _OF_SHAPES:

@@ -52,19 +52,15 @@ class Pulsifier:
         """The batch facts of the inputs of `node`."""
         return [self.batch.facts[name] if name else None for name in node.inputs]
 
-    def axis(self, node: Node) -> int:
-        """The stream axis of the first input of `node`, which must be a stream."""
+    def axis(self, node: Node) -> int | None:
+        """The stream axis of the first input of `node`, if it has one."""
         stream = self.batch.facts[node.inputs[0]].stream
-        if stream is None:
-            raise self.refuse(node, "takes a constant where the stream should be; swap its inputs")
-        return stream.axis
+        return stream.axis if stream else None
 
     def delay_before(self, node: Node) -> int:
-        """The delay of the first input of `node`, which must be a stream."""
-        self.axis(node)
+        """The delay of the first input of `node`; what has no time is never late."""
         stream = self.facts[node.inputs[0]].stream
-        assert stream is not None
-        return stream.delay
+        return stream.delay if stream else 0
 
     def least_delay(self, name: str) -> int:
         """Items that must be waited for: with fewer, items would come out that the batch value, cut short, lacks."""
@@ -111,9 +107,9 @@ class Pulsifier:
     def delay(self, name: str, extra: int, overlap: int = 0, value: float = 0.0) -> str:
         """The value `extra` items late and with the last `overlap` items in front; one node serves all who ask."""
         stream = self.facts[name].stream
-        assert stream is not None
         if extra == overlap == 0:
             return name
+        assert stream is not None
         late = f"{name}.late{extra}" + (f"+{overlap}" if overlap else "") + (f"={value:g}" if value else "")
         if late not in self.facts:
             items = self.facts[name].sizes[stream.axis] + overlap

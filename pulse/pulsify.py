@@ -24,6 +24,9 @@ its state begins with item `D` of its input. What makes `f` items of one is `f` 
 
 Where streams meet, `meet` delays all to the latest. Everything else follows the stream axis through an op that does
 not touch it. A node for which neither holds is refused with a sentence; nothing is guessed.
+
+What has no time (an input given anew with every pulse, and all that comes of it alone) is never late, and nothing of
+it survives: what walks along an axis that is not time begins anew in every pulse.
 """
 
 from __future__ import annotations
@@ -45,8 +48,6 @@ from pulse.moves import cuts, pads
 from pulse.pulsifier import Pulsifier
 from pulse.window import Window
 
-SPREADING = ("ConstantOfShape", "Expand")  # may put a constant along time
-
 Rule = Callable[[Pulsifier, Node], None]
 
 
@@ -54,15 +55,14 @@ def pulsify(graph: Graph, pulse: int) -> Graph:
     """The graph over `pulse` items at a time; `NotStreamable` names the node that prevents it."""
     if not 1 <= pulse <= MAX_PULSE:
         raise NotStreamable(f"pulsify: a pulse of {pulse} items is impossible; 1 to {MAX_PULSE} are allowed")
+    timed = any(item.stream for item in graph.inputs.values())
     for name, value in graph.outputs.items():
-        if graph.facts[value].stream is None:
+        if timed and graph.facts[value].stream is None:
             raise NotStreamable(f"pulsify: the output {name!r} does not depend on time")
     pulsifier = Pulsifier(graph, pulse)
     for node in graph.nodes:
         if node.op not in RULES:
             raise pulsifier.refuse(node, "has no streaming rule")
-        if node.op not in SPREADING and not any(graph.facts[name].stream for name in node.inputs if name):
-            raise pulsifier.refuse(node, "depends on constants only, and is not computed beforehand")
         RULES[node.op](pulsifier, node)
     return pulsifier.result().check("pulsify")
 
@@ -116,7 +116,7 @@ def _gather(p: Pulsifier, node: Node) -> None:
 
 def _expand(p: Pulsifier, node: Node) -> None:
     name = node.inputs[0]
-    delay = p.delay_before(node) if p.batch.facts[name].stream else p.least_delay(node.outputs[0])
+    delay = p.delay_before(node) if p.axis(node) is not None else p.least_delay(node.outputs[0])
     p.emit(replace(node, inputs=(name,)), delay)
 
 
@@ -130,15 +130,14 @@ def _constant_of_shape(p: Pulsifier, node: Node) -> None:
 
 def _reshape(p: Pulsifier, node: Node) -> None:
     before, after = p.batch.facts[node.inputs[0]], p.batch.facts[node.outputs[0]]
-    same = before.stream and after.stream and before.stream.length == after.stream.length
-    if not same or _in_front(before) != _in_front(after):
+    if _of_time(before) != _of_time(after):
         raise p.refuse(node, "mixes time with another axis; transpose so that time stays an axis of its own")
     p.emit(Node("Reshape", node.name, node.inputs[:1], node.outputs), p.delay_before(node))
 
 
-def _in_front(fact: Fact) -> Length:
-    assert fact.stream is not None
-    return product(fact.shape[: fact.stream.axis])
+def _of_time(fact: Fact) -> tuple[Length, Length] | None:
+    """How long time is, and how many items are in front of it."""
+    return (fact.stream.length, product(fact.shape[: fact.stream.axis])) if fact.stream else None
 
 
 def _transpose(p: Pulsifier, node: Node) -> None:
@@ -147,15 +146,15 @@ def _transpose(p: Pulsifier, node: Node) -> None:
 
 
 def _slice(p: Pulsifier, node: Node) -> None:
-    taken = cuts(node, p.given(node))
-    items, _, step = taken.pop(p.axis(node), (0, 0, 1))
+    taken, time = cuts(node, p.given(node)), p.axis(node)
+    items, _, step = (0, 0, 1) if time is None else taken.pop(time, (0, 0, 1))
     name, slide, late = node.inputs[0], Window(1, 1, step, 0, 0), p.delay_before(node) + items
     wait = slide.extra(late) + step * max(0, p.least_delay(node.outputs[0]) - slide.delay(late))
     name, delay = p.delay(name, wait), (late + wait) // step
     shape = p.batch.facts[node.inputs[0]].shape
     taken = {axis: cut for axis, cut in taken.items() if cut != (0, shape[axis], 1)}
-    if step > 1:
-        taken[p.axis(node)] = (0, 0, step)
+    if time is not None and step > 1:
+        taken[time] = (0, 0, step)
     if not taken:
         p.emit(Node("Skip", node.name, (name,), node.outputs, {"items": items}), delay)
         return
@@ -167,20 +166,22 @@ def _slice(p: Pulsifier, node: Node) -> None:
 def _pad(p: Pulsifier, node: Node) -> None:
     mode, time = node.text("mode", "constant"), p.axis(node)
     before, after = pads(node, p.given(node))
+    first = 0 if time is None else before[time]
     if mode != "constant":
-        _mirrored(p, node, before[time], 2 if mode == "reflect" else 1)
+        _mirrored(p, node, first, 2 if mode == "reflect" else 1)
         return
     number = _scalar(p, node, 2) or 0
     value = float(number)
     if value != number:
         raise p.refuse(node, f"pads with {number}, which is no number of float64; pad with a smaller one")
-    name, delay, first = node.inputs[0], p.delay_before(node), before[time]
+    name, delay = node.inputs[0], p.delay_before(node)
     if first:
         wait = max(0, first - delay)
         name = p.delay(name, wait, 0, value)
         name = p.fill(name, delay + wait, value) if delay else name
         delay += wait - first
-    before[time] = after[time] = 0
+    if time is not None:
+        before[time] = after[time] = 0
     if any(before) or any(after):
         off_time = Node("Pad", node.name, (name,), node.outputs, {"before": tuple(before), "value": value})
         p.emit(off_time, delay)
@@ -189,9 +190,10 @@ def _pad(p: Pulsifier, node: Node) -> None:
 
 
 def _recur(p: Pulsifier, node: Node) -> None:
-    """The state begins with the first item: as many items as its input is late are passed over."""
+    """The state begins with the first item: as many items as its input is late are passed over, if it walks there."""
     delay = p.delay_before(node)
-    p.emit(node, delay, wait=delay, activations=",".join(memory.activations(node)))
+    wait = delay if p.axis(node) == node.integer("layout", 0) else 0
+    p.emit(node, delay, wait=wait, activations=",".join(memory.activations(node)))
 
 
 def _run(p: Pulsifier, node: Node) -> None:
@@ -220,8 +222,8 @@ def _mirrored(p: Pulsifier, node: Node, first: int, step: int) -> None:
 
 def _repeat(p: Pulsifier, node: Node) -> None:
     """Every item comes several times, so it is late by as many more."""
-    times = upsampling.factors(node, p.given(node))
-    delay = p.delay_before(node) * times[p.axis(node)]
+    times, time = upsampling.factors(node, p.given(node)), p.axis(node)
+    delay = p.delay_before(node) * (1 if time is None else times[time])
     p.emit(Node("Resize", node.name, node.inputs[:1], node.outputs), delay, factors=times)
 
 

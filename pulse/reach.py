@@ -19,11 +19,12 @@ def receptive_field(graph: Graph) -> int:
 
 
 def fields(graph: Graph) -> Mapping[str, int]:
-    """Input items that reach one item of every value that depends on an input.
+    """Input items that reach one item of every value that depends on an input with time.
 
     Walks with the first and last input item, relative to its own place, that every value sees.
     """
-    seen: dict[str, tuple[Fraction, Fraction]] = dict.fromkeys(graph.inputs, (Fraction(0), Fraction(0)))
+    streams = [name for name, item in graph.inputs.items() if item.stream]
+    seen: dict[str, tuple[Fraction, Fraction]] = dict.fromkeys(streams, (Fraction(0), Fraction(0)))
     for node in graph.nodes:
         spans = [seen[name] for name in node.inputs if name in seen]
         if not spans:

@@ -26,7 +26,7 @@ Opening = Callable[[Node, Facts, Facts], Array | None]
 
 def reopened(graph: Graph, fixed: Facts) -> Graph:
     """`graph`, whose inputs are open, without the traces of their `fixed` shapes; `load` has made it."""
-    closed = infer(replace(graph, inputs=fixed)).facts
+    closed = infer(replace(graph, inputs={**graph.inputs, **fixed})).facts
     facts: dict[str, Fact] = {**graph.inputs, **{name: known(value) for name, value in graph.constants.items()}}
     nodes, constants = [], dict(graph.constants)
     for node in graph.nodes:

@@ -51,13 +51,13 @@ def conv_transpose(p: Pulsifier, node: Node) -> None:
     """Zeros between the items, then a plain convolution."""
     w, group = np.asarray(p.batch.facts[node.inputs[1]].value), node.integer("group", 1)
     slides, strides = turned(node, w.shape[2:])
-    time = p.axis(node) - 2
+    time = _time(p, node)
     beside = [(slide, stride) for axis, (slide, stride) in enumerate(zip(slides, strides, strict=True)) if axis != time]
     if any(slide.before < 0 or slide.after <= -stride for slide, stride in beside):  # zeros behind may be cut off
         raise p.refuse(node, "cuts more off an axis beside time than its kernel reaches; slice behind it instead")
     name = _stuffed(p, node, slides, strides)
-    delay = p.delay_before(node) * (strides[time] if time >= 0 else 1)
-    if time >= 0:
+    delay = p.delay_before(node) * (1 if time is None else strides[time])
+    if time is not None:
         slide = slides[time]
         name = p.fill(name, delay, 0.0) if slide.before > 0 and delay else name
         wait = slide.extra(delay) + max(0, p.least_delay(node.outputs[0]) - slide.delay(delay))
@@ -73,6 +73,12 @@ def conv_transpose(p: Pulsifier, node: Node) -> None:
     p.emit(Node("Conv", node.name, (name, plain, *node.inputs[2:]), node.outputs, attributes), delay)
 
 
+def _time(p: Pulsifier, node: Node) -> int | None:
+    """Which of the axes that a window slides along is time."""
+    axis = p.axis(node)
+    return None if axis is None or axis < 2 else axis - 2
+
+
 def _plain(w: Array, group: int) -> Array:
     """Weights (channels, filters/group, *kernel) as (filters, channels/group, *kernel), backwards along the kernel."""
     apart = w.reshape(group, w.shape[0] // group, *w.shape[1:]).swapaxes(1, 2)
@@ -82,11 +88,11 @@ def _plain(w: Array, group: int) -> Array:
 
 def _stuffed(p: Pulsifier, node: Node, slides: tuple[Window, ...], strides: tuple[int, ...]) -> str:
     """The first input with zeros behind every item, and with pads off time; it has memory for both at once."""
-    batch, time = p.batch.facts[node.inputs[0]], p.axis(node) - 2
+    batch, time = p.batch.facts[node.inputs[0]], _time(p, node)
     pads = tuple((0, 0) if axis == time else (slide.before, slide.after) for axis, slide in enumerate(slides))
     rows = zip(batch.shape[2:], strides, pads, strict=True)
     longer = (length * stride + first + last for length, stride, (first, last) in rows)
-    delay = p.delay_before(node) * (strides[time] if time >= 0 else 1)
+    delay = p.delay_before(node) * (1 if time is None else strides[time])
     shape = (*batch.shape[:2], *longer)
     made = p.pulsed(replace(fact(shape), dtype=batch.dtype), delay, node)
     before = tuple(first for first, _ in pads)
@@ -98,7 +104,7 @@ def _share(p: Pulsifier, node: Node, slides: tuple[Window, ...]) -> str | None:
 
     Off time that is a constant. At the front of time it is the same pool over a stream of ones.
     """
-    padding, time = bool(node.integer("count_include_pad", 0)), p.axis(node) - 2
+    padding, time = bool(node.integer("count_include_pad", 0)), _time(p, node)
     lengths = p.batch.facts[node.inputs[0]].shape[2:]
     share: Array = np.ones((1,) * (2 + len(slides)), np.float32)
     for axis, (slide, length) in enumerate(zip(slides, lengths, strict=True)):
@@ -107,17 +113,17 @@ def _share(p: Pulsifier, node: Node, slides: tuple[Window, ...]) -> str | None:
             part = np.array(slide.counted(length, padding=padding), np.float32) / slide.kernel
             share = share * part.reshape(*[1] * (2 + axis), -1, *[1] * (len(slides) - 1 - axis))
     off_time = p.constant(f"{node.name}.share", share) if np.any(share != 1) else None
-    if time < 0 or padding or not slides[time].before:
+    if time is None or padding or not slides[time].before:
         return off_time
-    ones = _share_of_time(p, node, slides[time])
+    ones = _share_of_time(p, node, slides[time], 2 + time)
     if off_time is None:
         return ones
     shape = (*share.shape[: 2 + time], p.facts[ones].shape[2 + time], *share.shape[3 + time :])
     return p.between("Mul", f"{ones}.all", (ones, off_time), replace(p.facts[ones], shape=shape))
 
 
-def _share_of_time(p: Pulsifier, node: Node, slide: Window) -> str:
-    item, time, delay = p.facts[node.inputs[0]], p.axis(node), p.delay_before(node)
+def _share_of_time(p: Pulsifier, node: Node, slide: Window, time: int) -> str:
+    item, delay = p.facts[node.inputs[0]], p.delay_before(node)
     ones = p.constant(f"{node.name}.ones", np.ones(_thin(item, time).sizes, np.float32))
     p.facts[ones] = _thin(item, time)
     under = p.delay(p.fill(ones, delay, 0.0) if delay else ones, slide.extra(delay), slide.overlap)
@@ -139,10 +145,10 @@ def _under_window(
     Windows slide along the axes from 2 on; a stream along another axis is followed. `outside` is what padding holds.
     """
     slides = windows(node, kernel, p.batch.facts[node.inputs[0]].shape[2:])
-    time, delay = p.axis(node) - 2, p.delay_before(node)
+    time, delay = _time(p, node), p.delay_before(node)
     pads = [(slide.before, slide.after + slide.beyond) for slide in slides]
     name = _padded(p, node, tuple((0, 0) if axis == time else pad for axis, pad in enumerate(pads)), outside)
-    if time < 0:
+    if time is None:
         return name, slides, delay
     slide = slides[time]
     if slide.before and delay:

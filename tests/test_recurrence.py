@@ -134,10 +134,10 @@ REFUSED: dict[str, tuple[Callable[[Builder], str], type[PulseError], str]] = {
         NotStreamable,
         "runs reverse, from the end of time, which never comes; train it with bidirectional=False",
     ),
-    "batch instead of time": (
-        lambda b: recurrent(b, "LSTM", b.add("Transpose", "x", perm=[0, 2, 1])),
+    "time as numbers": (
+        lambda b: recurrent(b, "LSTM", "x"),
         NotStreamable,
-        "walks along axis 0, which is not time; transpose in front of it",
+        "walks along axis 0, and time is what it reads; transpose in front of it",
     ),
     "last state": (
         lambda b: b.add_many(

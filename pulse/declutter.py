@@ -16,11 +16,13 @@ from pulse.errors import GraphError
 from pulse.evaluate import CODES
 from pulse.graph import Array, Graph, Node
 from pulse.infer import infer
+from pulse.interpolation import resize_to_product
 from pulse.layout import MOVING, laid_out
 from pulse.moves import cuts, pads
 from pulse.rewrite import Explain, Patch, Rule, Site, Written, rewrite
 from pulse.running import WRITTEN_OUT, running_pool, variance_to_means, window_to_pool
 from pulse.step import held
+from pulse.upsampling import factors
 
 # ops that a rule below always removes, so that the later stages have no row for them
 REMOVED = (
@@ -78,7 +80,9 @@ def _does_nothing(site: Site) -> bool:
             return True
         case "Cast":
             return x.dtype == y.dtype
-        case "Expand" | "Resize" | "Pad" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
+        case "Resize":
+            return set(factors(node, site.given)) == {1}
+        case "Expand" | "Pad" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze":
             return before == after
         case "Slice":
             return before == after and all(step == 1 for _, _, step in cuts(node, site.given).values())
@@ -249,6 +253,7 @@ RULES: tuple[Rule, ...] = (
     split_to_slices,
     chain_to_pairs,
     normalisation_to_scale,
+    resize_to_product,
     written_out,
     gemm_to_product,
     vector_to_matrix,

@@ -242,6 +242,24 @@ def test_an_image_is_upsampled_along_both_axes() -> None:
     graphs.assert_streams(b, y, (1, 2, "S", 5), 2)
 
 
+RESIZED: dict[str, tuple[list[float], dict[str, Any]]] = {
+    "nearest, time too": ([1, 1, 1.6, 2], {"mode": "nearest", "nearest_mode": "floor"}),
+    "linear": ([1, 1, 1.6, 1], {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}),
+    "linear, smaller": ([1, 2, 0.4, 1], {"mode": "linear", "antialias": 1}),
+    "cubic": ([1, 1, 2, 1], {"mode": "cubic", "coordinate_transformation_mode": "align_corners"}),
+    "cubic within": ([1, 1, 0.6, 1], {"mode": "cubic", "exclude_outside": 1, "cubic_coeff_a": -0.5}),
+}
+
+
+@pytest.mark.parametrize("what", RESIZED)
+def test_axes_off_time_are_resized_as_they_like(what: str) -> None:
+    scales, how = RESIZED[what]
+    b = Builder()
+    how = {"coordinate_transformation_mode": "asymmetric", **how}
+    y = b.add("Resize", b.add("Conv", "x", b.floats(2, 2, 1, 2)), "", b.constant(scales, np.float32), **how)
+    graphs.assert_streams(b, y, (1, 2, 5, "S"), 3)
+
+
 def test_upsampling_off_time_costs_no_delay() -> None:
     b = Builder()
     y = b.add("ConvTranspose", "x", b.floats(2, 3, 3, 2), strides=[2, 2], pads=[1, 0, 1, 0], group=2)

@@ -50,7 +50,7 @@ def average_pool(p: Pulsifier, node: Node) -> None:
 def conv_transpose(p: Pulsifier, node: Node) -> None:
     """Zeros between the items, then a plain convolution."""
     w, group = np.asarray(p.batch.facts[node.inputs[1]].value), node.integer("group", 1)
-    slides, strides = turned(node, w.shape[2:])
+    slides, strides = turned(node, w.shape[2:], p.batch.facts[node.inputs[0]].shape[2:])
     time = _time(p, node)
     beside = [(slide, stride) for axis, (slide, stride) in enumerate(zip(slides, strides, strict=True)) if axis != time]
     if any(slide.before < 0 or slide.after <= -stride for slide, stride in beside):  # zeros behind may be cut off

@@ -111,23 +111,47 @@ def _rounded_up(node: Node, slide: Window, length: Length) -> Window:
     return replace(slide, beyond=slide.stride - 1)
 
 
-def turned(node: Node, kernel: tuple[int, ...]) -> tuple[tuple[Window, ...], tuple[int, ...]]:
+def turned(
+    node: Node, kernel: tuple[int, ...], lengths: tuple[Length, ...]
+) -> tuple[tuple[Window, ...], tuple[int, ...]]:
     """The windows of a transposed convolution as a plain one over items with zeros behind each, and its strides.
 
     With span `(k-1)*d + 1` and `b` items cut off in front, that one is padded by `span - 1 - b`. A pad below 0 is a
     cut: in front it costs delay, and behind the end it is waited for.
     """
     rank = len(kernel)
-    if node.text("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or "output_shape" in node.attributes:
-        raise NotStreamable(f"{node} cuts by the length of its output; export it with explicit pads")
     if not 1 <= rank <= MAX_AXES:
         raise NotStreamable(f"{node} slides a window of {rank} axes; 1 to {MAX_AXES} are supported")
     strides, dilations = (_numbers(node, key, (1,) * rank) for key in ("strides", "dilations"))
     pads, more = _numbers(node, "pads", (0,) * 2 * rank), _numbers(node, "output_padding", (0,) * rank)
     if min(*strides, *dilations) < 1 or min(*pads, *more) < 0:
         raise NotStreamable(f"{node} has a kernel, dilation, stride or pad that makes no sense")
+    same = tuple(length * step for length, step in zip(lengths, strides, strict=True))
+    beyond = ((size - 1) * apart + 1 - step for size, apart, step in zip(kernel, dilations, strides, strict=True))
+    whole = tuple(length + (more[axis] + rest) for axis, (length, rest) in enumerate(zip(same, beyond, strict=True)))
+    pads = _cut_to(node, whole, same) or pads
     rows = zip(kernel, dilations, strides, pads, pads[rank:], more, strict=False)
     return tuple(_turned(*row) for row in rows), strides
+
+
+def _cut_to(node: Node, whole: tuple[Length, ...], same: tuple[Length, ...]) -> tuple[int, ...]:
+    """What is cut off outputs that are `whole`, to be as long as `auto_pad` or `output_shape` says; nothing if neither.
+
+    By `auto_pad` they are to be the `same` as the inputs, times the strides.
+    """
+    how = node.text("auto_pad", "NOTSET")
+    if "output_shape" in node.attributes:
+        wanted: tuple[Length, ...] = _numbers(node, "output_shape", (0,) * len(whole))
+    elif how.startswith("SAME"):
+        wanted = same
+    else:
+        return ()
+    cut = [length - want for length, want in zip(whole, wanted, strict=True)]
+    amounts = [amount for amount in cut if isinstance(amount, int)]
+    if len(amounts) < len(cut):
+        raise NotStreamable(f"{node} cuts time to a length of its own; export it with explicit pads")
+    before = [amount // 2 if how == "SAME_UPPER" else amount - amount // 2 for amount in amounts]
+    return (*before, *(amount - first for amount, first in zip(amounts, before, strict=True)))
 
 
 def _turned(size: int, apart: int, stride: int, *cuts: int) -> Window:

@@ -78,8 +78,8 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("global pool", NotStreamable, "reduces over time, so nothing comes out before the stream ends"),
     ("interpolation", NotStreamable, "interpolates along axis 2, which is time; repeat its"),
     ("half as much again", NotStreamable, "repeat its items by a whole factor to 64, with mode"),
-    ("output shape", NotStreamable, "cuts by the length of its output; export it with explicit pads"),
-    ("wrap", NotStreamable, "pads with wrap, which needs the end of time; pad with constant, edge or reflect"),
+    ("output shape", NotStreamable, "cuts time to a length of its own; export it with explicit pads"),
+    ("wrap", NotStreamable, "pads with wrap, which needs the end of time; pad with constant or edge"),
     ("stream as weight", NotStreamable, "takes its weights \\(input 1\\) from the stream"),
     ("attention", NotStreamable, "multiplies time with time, as attention over all of it does"),
     ("attention by letters", NotStreamable, "multiplies time with time"),
@@ -97,7 +97,7 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("layer norm", NotStreamable, "normalises over time, so nothing comes out before the stream ends"),
     ("group norm", NotStreamable, "normalises over time"),
     ("einsum over time", NotStreamable, "sums over time"),
-    ("einsum with dots", NotStreamable, "only letters are supported"),
+    ("einsum with dots", NotStreamable, "only letters and dots are supported"),
     ("tile time", NotStreamable, "repeats time, which has no end"),
     ("arg of time", NotStreamable, "reduces over time"),
     ("half", NotStreamable, "turns the stream into a type that is not supported; keep it in float32"),
@@ -139,7 +139,7 @@ def refused(what: str, b: Builder) -> str:
         case "half as much again":
             return b.add("Resize", "x", "", b.constant([1, 1, 1.5], np.float32), mode="nearest")
         case "output shape":
-            return b.add("ConvTranspose", "x", b.floats(4, 2, 3), auto_pad="SAME_UPPER", strides=[2])
+            return b.add("ConvTranspose", "x", b.floats(4, 2, 3), output_shape=[40], strides=[2])
         case "wrap":
             return b.add("Pad", "x", ints(0, 0, 1, 0, 0, 0), mode="wrap")
         case "stream as weight":

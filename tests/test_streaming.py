@@ -230,6 +230,20 @@ def test_channels_become_blocks_of_an_image(mode: str) -> None:
     graphs.assert_streams(b, y, (1, 2, 5, "S"), 3)
 
 
+@pytest.mark.parametrize("pad", ["SAME_UPPER", "SAME_LOWER"])
+def test_an_upsampling_that_pads_by_name(pad: str) -> None:
+    b = Builder()
+    late = b.add("Conv", "x", b.floats(2, 2, 1, 2))
+    y = b.add("ConvTranspose", late, b.floats(2, 3, 3, 4), auto_pad=pad, strides=[2, 3], dilations=[2, 1])
+    graphs.assert_streams(b, y, (1, 2, 5, "S"), 3)
+
+
+def test_an_upsampling_to_a_length_off_time() -> None:
+    b = Builder()
+    y = b.add("ConvTranspose", "x", b.floats(2, 3, 3), strides=[3], output_shape=[13])
+    graphs.assert_streams(b, y, ("S", 2, 4), 0)
+
+
 def test_the_oldest_upsampling_streams_too() -> None:
     b = Builder(opset=9)
     y = b.add("Upsample", "x", b.constant([1, 1, 2], np.float32), mode="nearest")

@@ -6,12 +6,15 @@ no general matrix products with flags, and pads only where no convolution could 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from pulse.absorb import gate_of_two, pad_into_conv, scale_after_conv, scale_before_conv
 from pulse.argument import axis_of
 from pulse.composite import COMPOSITES, written_out
 from pulse.dim import Dim
+from pulse.direction import forwards
 from pulse.errors import GraphError
 from pulse.evaluate import CODES
 from pulse.graph import Array, Graph, Node
@@ -228,8 +231,8 @@ def front_of_pad(site: Site) -> Patch | None:
 
 def mirror_to_gather(site: Site) -> Patch | None:
     """pad(x) by its edges = gather(x, (0, 0, 0, 1, 2, 2)), by reflection = gather(x, (2, 1, 0, 1, 2, 1)), off time"""
-    node = site.node
-    if node.op != "Pad" or node.text("mode", "constant") == "constant":
+    node, mode = site.node, site.node.text("mode", "constant")
+    if node.op != "Pad" or mode == "constant":
         return None
     before, after = pads(node, site.given)
     y, x = Written(site), node.inputs[0]
@@ -238,14 +241,20 @@ def mirror_to_gather(site: Site) -> Patch | None:
     if not axes:
         return None
     for axis in axes:
-        length, amounts = shape[axis], (before[axis], after[axis])
+        length = shape[axis]
         assert isinstance(length, int)
-        line = np.arange(length)
-        line = np.pad(line, amounts, "edge") if node.text("mode", "") == "edge" else np.pad(line, amounts, "reflect")
-        x = y.add("Gather", x, y.constant(line), axis=axis)
+        first, last = before[axis], after[axis]
+        x = y.add("Gather", x, y.constant(_PADDED[mode](np.arange(-first, length + last), length)), axis=axis)
         before[axis] = after[axis] = 0
     return y.patch("Pad", x, y.constant(np.array([*before, *after])), **node.attributes)
 
+
+# mode -> which of `length` items lies at a place in front of them, among them or behind them
+_PADDED: Mapping[str, Callable[[Array, int], Array]] = {
+    "edge": lambda places, length: np.clip(places, 0, length - 1),
+    "reflect": lambda places, length: length - 1 - np.abs(length - 1 - np.abs(places) % max(2 * length - 2, 1)),
+    "wrap": lambda places, length: places % length,
+}
 
 RULES: tuple[Rule, ...] = (
     known_values,
@@ -254,6 +263,7 @@ RULES: tuple[Rule, ...] = (
     chain_to_pairs,
     normalisation_to_scale,
     resize_to_product,
+    forwards,
     written_out,
     gemm_to_product,
     vector_to_matrix,

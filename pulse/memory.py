@@ -9,43 +9,54 @@ from pulse.graph import Fact, Node, fact
 
 PARTS = {"GRU": 3, "LSTM": 4, "RNN": 1}
 _ACTIVATIONS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
+_DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 _KNOWN = ("Relu", "Sigmoid", "Tanh")
 
 
 def recurrent(node: Node, given: Given) -> list[Fact]:
     """The facts of all states of a recurrent layer, one after the other, and of its last ones, which time never has."""
     x, w, r = need(node, given, 0), weight(node, given, 1), weight(node, given, 2)
-    layout = node.integer("layout", 0)
-    if node.text("direction", "forward") != "forward":
+    layout, many = node.integer("layout", 0), len(directions(node))
+    if len(x.shape) != 3:
+        raise GraphError(f"{node} gets {len(x.shape)} axes instead of 3")
+    length, n, read = x.shape[layout], x.shape[1 - layout], x.shape[2]
+    if isinstance(length, Dim) and any(directions(node)):
         raise NotStreamable(
             f"{node} runs {node.text('direction', '')}, from the end of time, which never comes; "
             "train it with bidirectional=False"
         )
-    if len(x.shape) != 3:
-        raise GraphError(f"{node} gets {len(x.shape)} axes instead of 3")
-    if isinstance(x.shape[2], Dim):
+    if isinstance(read, Dim):
         raise NotStreamable(f"{node} walks along axis {layout}, and time is what it reads; transpose in front of it")
-    if isinstance(x.shape[layout], Dim) and any(node.outputs[1:]):
+    if isinstance(length, Dim) and any(node.outputs[1:]):
         raise NotStreamable(f"{node} hands out its last state, which never comes; use all of its states instead")
-    if node.integer("input_forget", 0) or (len(given) > 4 and given[4] is not None):
-        raise NotStreamable(f"{node} joins its gates or has lengths of sequences; export it without")
-    hidden, n = r.shape[-1], x.shape[1 - layout]
+    if node.integer("input_forget", 0) or any(ends != length for ends in numbers(node, given, 4) or []):
+        raise NotStreamable(f"{node} joins its gates or has sequences of different lengths; export it without")
+    hidden = r.shape[-1]
     rows = PARTS[node.op] * hidden
-    if w.shape != (1, rows, x.shape[2]) or r.shape != (1, rows, hidden):
-        raise GraphError(f"{node} has weights {w.shape} and {r.shape} that do not fit its input of {x.shape[2]}")
+    if w.shape != (many, rows, read) or r.shape != (many, rows, hidden):
+        raise GraphError(f"{node} has weights {w.shape} and {r.shape} that do not fit its input of {read}")
     sizes = {3: 2 * rows, 5: n * hidden, 6: n * hidden, 7: 3 * hidden}
     for index, size in sizes.items():
-        if index < len(given) and given[index] is not None and weight(node, given, index).size != size:
+        if index < len(given) and given[index] is not None and weight(node, given, index).size != many * size:
             raise GraphError(f"{node} has an input {index} that does not fit its {hidden} hidden numbers")
     activations(node)
-    last = fact((n, 1, hidden) if layout else (1, n, hidden))
-    return [fact((n, x.shape[1], 1, hidden) if layout else (x.shape[0], 1, n, hidden)), last, last]
+    last = fact((n, many, hidden) if layout else (many, n, hidden))
+    return [fact((n, length, many, hidden) if layout else (length, many, n, hidden)), last, last]
+
+
+def directions(node: Node) -> tuple[bool, ...]:
+    """For each direction of a recurrent layer, whether it walks backwards."""
+    found = _DIRECTIONS.get(node.text("direction", "forward"))
+    if found is None:
+        raise GraphError(f"{node} has a direction that is not known")
+    return found
 
 
 def activations(node: Node) -> tuple[str, ...]:
-    """The activations of a recurrent layer, one for each kind of gate."""
-    names = node.texts("activations", _ACTIVATIONS[node.op])
-    if len(names) != len(_ACTIVATIONS[node.op]) or not set(names) <= set(_KNOWN):
+    """The activations of a recurrent layer, one for each kind of gate, for each direction."""
+    usual = _ACTIVATIONS[node.op] * len(directions(node))
+    names = node.texts("activations", usual)
+    if len(names) != len(usual) or not set(names) <= set(_KNOWN):
         raise NotStreamable(f"{node} has the activations {', '.join(names)}; only {', '.join(_KNOWN)} are supported")
     return names
 

@@ -171,9 +171,11 @@ def pad(node: Node, given: Given) -> list[Fact]:
     x = need(node, given, 0)
     before, after = pads(node, given)
     mode = node.text("mode", "constant")
-    if mode not in ("constant", "edge", "reflect"):
-        raise NotStreamable(f"{node} pads with {mode}, which needs the end of time; pad with constant, edge or reflect")
+    if mode not in ("constant", "edge", "reflect", "wrap"):
+        raise NotStreamable(f"{node} pads with {mode}, which is not supported; pad with constant, edge or reflect")
     for length, first, last in zip(x.shape, before, after, strict=True):
+        if mode == "wrap" and isinstance(length, Dim) and (first or last):
+            raise NotStreamable(f"{node} pads with wrap, which needs the end of time; pad with constant or edge")
         if mode == "reflect" and isinstance(length, int) and max(first, last) >= length:
             raise GraphError(f"{node} reflects more items than there are")
     dtype = alike(node, x, *(item for item in given[2:3] if item))

@@ -80,10 +80,25 @@ class Written:
         self._constants[name] = value
         return name
 
+    def several(self, op: str, outputs: int, *inputs: str, **attributes: Attribute) -> tuple[str, ...]:
+        """The values of one more node that has as many outputs."""
+        names = tuple(f"{self.node.outputs[0]}.{len(self._nodes)}.{index}" for index in range(outputs))
+        self._nodes.append(Node(op, f"{self.node.name}.{len(self._nodes)}", inputs, names, attributes))
+        return names
+
+    def output(self, index: int, value: str) -> None:
+        """Hand a value out as the output of that index, if there is one."""
+        if index < len(self.node.outputs) and self.node.outputs[index]:
+            self._node("Identity", self.node.outputs[index], (value,), {})
+
+    def all(self) -> Patch:
+        """All that was written."""
+        return Patch(f"{self.node} is written out", (self.node,), tuple(self._nodes), self._constants)
+
     def patch(self, op: str, *inputs: str | float, **attributes: Attribute) -> Patch:
         """All that was written, and the node that makes the output."""
         self._node(op, self.node.outputs[0], inputs, attributes)
-        return Patch(f"{self.node} is written out", (self.node,), tuple(self._nodes), self._constants)
+        return self.all()
 
     def _node(self, op: str, output: str, inputs: tuple[str | float, ...], attributes: dict[str, Attribute]) -> str:
         names = (item if isinstance(item, str) else self.constant(np.asarray(item, np.float32)) for item in inputs)

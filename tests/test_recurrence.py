@@ -58,6 +58,23 @@ def test_a_layer_streams(what: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("op", PARTS)
+@pytest.mark.parametrize("direction", ["reverse", "bidirectional"])
+def test_a_layer_off_time_walks_both_ways(direction: str, op: str) -> None:
+    """Time is the batch here, and so every item of it is walked over anew."""
+    b, many = Builder(), 1 + (direction == "bidirectional")
+    rows = PARTS[op] * HIDDEN
+    weights = [b.floats(many, rows, CHANNELS), b.floats(many, rows, HIDDEN), b.floats(many, 2 * rows)]
+    late = b.add("Transpose", b.add("Conv", "x", b.floats(5 * CHANNELS, 1, 2)), perm=[2, 0, 1])
+    items = b.add("Transpose", b.add("Reshape", late, b.constant([-1, 5, CHANNELS])), perm=[1, 0, 2])
+    names = ["Sigmoid", "Tanh", "Relu", "Sigmoid", "Relu", "Tanh"] if op == "LSTM" and many == 2 else None
+    y = b.add_many(
+        op, 2, items, *weights, hidden_size=HIDDEN, direction=direction, **({"activations": names} if names else {})
+    )
+    both = b.add("Add", y[1], b.add("ReduceSum", y[0], b.constant([0]), keepdims=0))
+    assert_streams(b, both, (1, 1, "S"), 1)
+
+
+@pytest.mark.parametrize("op", PARTS)
 def test_a_layer_may_hear_several_at_once(op: str) -> None:
     b = Builder()
     first = b.constant(b.noise.standard_normal((1, 2, HIDDEN)), np.float32)

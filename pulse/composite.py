@@ -143,8 +143,13 @@ def _cast_like(site: Site, y: Written) -> Patch:
 def _layer_normalisation(site: Site, y: Written) -> Patch:
     """(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * scale + bias"""
     axes = y.constant(np.array(normalised_axes(site.node, site.given)))
-    apart = y.add("Sub", y.x, y.add("ReduceMean", y.x, axes))
-    return _scaled(site, y, y.add("Div", apart, _spread(site, y, apart, axes)))
+    mean = y.add("ReduceMean", y.x, axes)
+    apart = y.add("Sub", y.x, mean)
+    spread = _spread(site, y, apart, axes)
+    if any(site.node.outputs[1:]):
+        y.output(1, mean)
+        y.output(2, y.add("Reciprocal", spread))
+    return _scaled(site, y, y.add("Div", apart, spread))
 
 
 def _rms_normalisation(site: Site, y: Written) -> Patch:

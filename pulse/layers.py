@@ -72,9 +72,10 @@ def normalised_axes(node: Node, given: Given) -> tuple[int, ...]:
 
 
 def layer_normalisation(node: Node, given: Given) -> list[Fact]:
-    """The shape stays; time is none of the axes that are evened out."""
-    x = need(node, given, 0)
-    return _evened_out(node, given, normalised_axes(node, given), x.shape)
+    """The shape stays; time is none of the axes that are evened out. Then their mean, and one over their deviation."""
+    x, axes = need(node, given, 0), normalised_axes(node, given)
+    found = fact(tuple(1 if axis in axes else length for axis, length in enumerate(x.shape)))
+    return [*_evened_out(node, given, axes, x.shape), found, found]
 
 
 def group_normalisation(node: Node, given: Given) -> list[Fact]:
@@ -139,11 +140,14 @@ def gemm(node: Node, given: Given) -> list[Fact]:
     return [fact((x[0], y[1]), alike(node, *(item for item in given if item)))]
 
 
+_ELLIPSIS = "..."
+
+
 def einsum(node: Node, given: Given) -> list[Fact]:
     """The lengths of the labels that come out."""
-    reads, made = _equation(node)
     dtype = alike(node, *(need(node, given, index) for index in range(len(given))))
     items = [need(node, given, index).shape for index in range(len(given))]
+    reads, made = _equation(node, [len(shape) for shape in items])
     if [len(labels) for labels in reads] != [len(shape) for shape in items]:
         raise GraphError(f"{node} has the equation {node.text('equation', '')} for {shapes(given)}")
     lengths: dict[str, Length] = {}
@@ -161,14 +165,25 @@ def einsum(node: Node, given: Given) -> list[Fact]:
     return [fact(tuple(lengths[label] for label in made), dtype)]
 
 
-def _equation(node: Node) -> tuple[list[str], str]:
+def _equation(node: Node, ranks: list[int]) -> tuple[list[str], str]:
     """The labels of the inputs and of the output; without an arrow those that occur once come out in their order."""
-    reads, arrow, made = node.text("equation", "").replace(" ", "").partition("->")
-    if not reads.replace(",", "").isalpha() or (not made.isalpha() and made):
-        raise NotStreamable(f"{node} has the equation {node.text('equation', '')}; only letters are supported")
+    left, arrow, made = node.text("equation", "").replace(" ", "").partition("->")
+    plain, reads = (left + made).replace(",", "").replace(_ELLIPSIS, ""), left.split(",")
+    if len(reads) != len(ranks):
+        raise GraphError(f"{node} has the equation {node.text('equation', '')} for {len(ranks)} inputs")
+    if (plain and not plain.isalpha()) or (arrow and (_ELLIPSIS in left) != (_ELLIPSIS in made)):
+        raise NotStreamable(f"{node} has the equation {node.text('equation', '')}; only letters and dots are supported")
     if not arrow:
-        made = "".join(sorted(label for label in set(reads) - {","} if reads.count(label) == 1))
-    return reads.split(","), made
+        made = "..." + "".join(sorted(label for label in set(left) - {",", "."} if left.count(label) == 1))
+    stands_for = [rank - len(labels.replace(_ELLIPSIS, "")) for labels, rank in zip(reads, ranks, strict=True)]
+    rows = list(zip(reads, stands_for, strict=True))
+    longest = max((rank for labels, rank in rows if _ELLIPSIS in labels), default=0)
+    return [labels.replace(_ELLIPSIS, _rest(rank)) for labels, rank in rows], made.replace(_ELLIPSIS, _rest(longest))
+
+
+def _rest(rank: int) -> str:
+    """Labels of the axes that an ellipsis stands for: numbers that count from the last one."""
+    return "".join(str(number) for number in reversed(range(rank)))
 
 
 def reduced(node: Node, given: Given) -> tuple[int, ...]:

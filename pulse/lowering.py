@@ -43,7 +43,7 @@ class Lowering:
     def weight(self, value: Array) -> View:
         """A constant array."""
         kind = held(value.dtype.name)
-        content = np.ascontiguousarray(value, kind)
+        content = np.asarray(value, kind, order="C")
         numbers = content.reshape(-1).view(np.float32)
         return self._slot(Draft("weights", numbers.size, kind=kind, content=numbers), content.shape)
 

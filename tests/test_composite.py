@@ -55,6 +55,13 @@ EXAMPLES: dict[str, Example] = {
     "product with a vector": lambda b: b.add("MatMul", "x", b.floats(6)),
     "product of a vector": lambda b: b.add("MatMul", b.floats(4), "x"),
     "product without an arrow": lambda b: b.add("Einsum", "x", b.floats(6, 2), equation="abc, cd"),
+    "product with dots": lambda b: b.add("Einsum", "x", b.floats(6, 2), equation="...i,ij->...j"),
+    "diagonal with dots": lambda b: b.add(
+        "Einsum", b.add("Slice", "x", *(b.constant([number]) for number in (0, 4, 2))), equation="...ii->...i"
+    ),
+    "product with dots and without an arrow": lambda b: b.add("Einsum", "x", b.floats(6, 2), equation="...b,ba"),
+    "wrapped": lambda b: b.add("Pad", "x", b.constant([0, 5, 0, 0, 1, 2]), mode="wrap"),
+    "deviation of a normalisation": lambda b: b.add_many("LayerNormalization", 3, "x", b.floats(4, 6), axis=1)[2],
 }
 
 

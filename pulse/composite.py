@@ -17,7 +17,7 @@ from pulse.rewrite import Patch, Site, Written
 Composite = Callable[[Site, Written], Patch]
 
 _SELU = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
-_FLOAT, _INT = CODES["float32"], CODES["int64"]
+FLOAT, INT = CODES["float32"], CODES["int64"]
 
 
 def written_out(site: Site) -> Patch | None:
@@ -126,11 +126,11 @@ def _arg_extreme(op: str) -> Composite:
         last = node.integer("select_last_index", 0)
         index = -1.0 - np.arange(count) if last else np.arange(count) - float(count)
         axes = y.constant(np.array([axis]))
-        found = y.add("Cast", y.add("Equal", y.x, y.add(op, y.x, axes, keepdims=1)), to=_FLOAT)
+        found = y.add("Cast", y.add("Equal", y.x, y.add(op, y.x, axes, keepdims=1)), to=FLOAT)
         places = y.constant(index.reshape(-1, *[1] * (len(shape) - 1 - axis)).astype(np.float32))
         first = y.add("ReduceMin", y.add("Mul", found, places), axes, keepdims=node.integer("keepdims", 1))
         place = y.add("Sub", -1.0, first) if last else y.add("Add", first, float(count))
-        return y.patch("Cast", place, to=_INT)
+        return y.patch("Cast", place, to=INT)
 
     return rule
 
@@ -138,6 +138,13 @@ def _arg_extreme(op: str) -> Composite:
 def _cast_like(site: Site, y: Written) -> Patch:
     """cast(x) to the type of the other input"""
     return y.patch("Cast", y.x, to=CODES[site.graph.facts[site.node.inputs[1]].dtype])
+
+
+def _dropout(site: Site, y: Written) -> Patch:
+    """x, of which nothing is dropped"""
+    if any(site.node.outputs[1:]):
+        y.output(1, y.add("ConstantOfShape", y.add("Shape", y.x), value=np.ones(1, np.bool_)))
+    return y.patch("Identity", y.x)
 
 
 def _layer_normalisation(site: Site, y: Written) -> Patch:
@@ -224,6 +231,7 @@ COMPOSITES: Mapping[str, Composite] = {
     "Celu": _celu,
     "DepthToSpace": _depth_to_space,
     "Gelu": _gelu,
+    "Dropout": _dropout,
     "GlobalAveragePool": _global_pool("ReduceMean"),
     "GlobalMaxPool": _global_pool("ReduceMax"),
     "GroupNormalization": _group_normalisation,

@@ -21,6 +21,7 @@ from pulse.graph import Array, Graph, Node
 from pulse.infer import infer
 from pulse.interpolation import resize_to_product
 from pulse.layout import MOVING, laid_out
+from pulse.maxima import places_of_maxima
 from pulse.moves import cuts, pads
 from pulse.rewrite import Explain, Patch, Rule, Site, Written, rewrite
 from pulse.running import WRITTEN_OUT, running_pool, variance_to_means, window_to_pool
@@ -30,7 +31,6 @@ from pulse.upsampling import factors
 # ops that a rule below always removes, so that the later stages have no row for them
 REMOVED = (
     "BatchNormalization",
-    "Dropout",
     "Gemm",
     "Identity",
     "Split",
@@ -79,7 +79,7 @@ def _does_nothing(site: Site) -> bool:
     x, y = site.graph.facts[node.inputs[0]], site.graph.facts[node.outputs[0]]
     before, after = x.shape, y.shape
     match node.op:
-        case "Identity" | "Dropout":
+        case "Identity":
             return True
         case "Cast":
             return x.dtype == y.dtype
@@ -264,6 +264,7 @@ RULES: tuple[Rule, ...] = (
     normalisation_to_scale,
     resize_to_product,
     forwards,
+    places_of_maxima,
     written_out,
     gemm_to_product,
     vector_to_matrix,

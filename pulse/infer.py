@@ -128,7 +128,8 @@ def _dropout(node: Node, given: Given) -> list[Fact]:
     training = given[2] if len(given) > 2 else None
     if training is not None and (training.value is None or np.any(training.value)):
         raise NotStreamable(f"{node} is in training mode; call model.eval() before the export")
-    return _same(node, given)
+    (item,) = _same(node, given)
+    return [item, replace(item, dtype="bool")]
 
 
 ELEMENTWISE = (
@@ -211,7 +212,7 @@ RULES: Mapping[str, Rule] = {
     "LogSoftmax": layers.softmax,
     "LpPool": layers.power_pool,
     "MatMul": layers.matmul,
-    "MaxPool": layers.pool,
+    "MaxPool": layers.max_pool,
     "Mean": _broadcast,
     "PRelu": _prelu,
     "Pad": moves.pad,

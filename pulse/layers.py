@@ -28,9 +28,15 @@ def conv(node: Node, given: Given) -> list[Fact]:
 def pool(node: Node, given: Given) -> list[Fact]:
     """The same channels, one place for each window."""
     x = need(node, given, 0)
-    if node.integer("storage_order", 0):
-        raise NotStreamable(f"{node} counts its items by columns; export it with storage_order=0")
     return [fact((*x.shape[:2], *_places(node, x, node.integers("kernel_shape", ()))), x.dtype)]
+
+
+def max_pool(node: Node, given: Given) -> list[Fact]:
+    """The same as of any pool, and where in all of the input the maxima lie."""
+    if need(node, given, 0).stream and any(node.outputs[1:]):
+        raise NotStreamable(f"{node} hands out where its maxima lie in an endless stream; use the maxima alone")
+    (made,) = pool(node, given)
+    return [made, replace(made, dtype="int64")]
 
 
 def power_pool(node: Node, given: Given) -> list[Fact]:

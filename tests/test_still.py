@@ -191,6 +191,34 @@ def test_the_last_state_of_a_walk_that_ends_comes_out_alone() -> None:
     graphs.assert_streams(b, y, (5, "S", 3), 1)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"kernel_shape": [3, 2]},
+        {"kernel_shape": [2, 3], "strides": [2, 1], "pads": [1, 2, 0, 1]},
+        {"kernel_shape": [3, 2], "dilations": [2, 3], "storage_order": 1, "ceil_mode": 1, "strides": [1, 2]},
+    ],
+    ids=str,
+)
+def test_a_pool_says_where_its_maxima_lie(how: dict[str, Any], tmp_path: Path) -> None:
+    b = Builder()
+    y = b.add_many("MaxPool", 2, "x", **how)
+    model = b.model((2, 3, 6, 7), [y[0], b.add("Cast", y[1], to=1)])
+    x = np.random.default_rng(7).standard_normal((2, 3, 6, 7), np.float32)
+    found = pulse.State(pulse.compile(saved(model, tmp_path), stream="")).run(x)
+    for have, want in zip(found, graphs.whole(model, x), strict=True):
+        np.testing.assert_array_equal(have, want)
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_param = "S"
+    with pytest.raises(NotStreamable, match="where its maxima lie in an endless stream; use the maxima alone"):
+        graphs.compiled(model, 4)
+
+
+def test_nothing_is_dropped_and_that_is_said() -> None:
+    b = Builder()
+    y, mask = b.add_many("Dropout", 2, "x", b.constant(0.5, np.float32))
+    graphs.assert_streams(b, b.add("Where", mask, y, b.floats(1)), (1, 3, "S"), 2)
+
+
 def test_an_output_of_a_stream_must_depend_on_it() -> None:
     b = Builder()
     model = still(b.model((1, 3, "S"), [b.add("Relu", "x"), b.add("Relu", "c")]), "c", (1, 3))

@@ -111,6 +111,9 @@ def _prepared(model: onnx.ModelProto, given: list[Any], data: int) -> onnx.Model
             made.graph.initializer.append(numpy_helper.from_array(array, value.name))
     if not data:
         made.graph.input.append(helper.make_tensor_value_info("idle", TensorProto.FLOAT, [1]))
+    for attribute in (attribute for node in made.graph.node for attribute in node.attribute):
+        if attribute.name == "to" and attribute.i == TensorProto.DOUBLE:
+            attribute.i = TensorProto.FLOAT
     return made
 
 

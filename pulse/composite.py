@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from pulse.argument import axis_of
-from pulse.dim import Length
+from pulse.dim import Dim, Length
 from pulse.evaluate import CODES
 from pulse.graph import Array, Attribute
 from pulse.layers import normalised_axes
@@ -67,6 +67,25 @@ def _prelu(site: Site, y: Written) -> Patch:
 def _thresholded_relu(site: Site, y: Written) -> Patch:
     """x where x > alpha, else 0"""
     return y.patch("Where", y.add("Greater", y.x, site.node.number("alpha", 1.0)), y.x, 0.0)
+
+
+def _shrink(site: Site, y: Written) -> Patch:
+    """x + bias where x < -lambd, x - bias where x > lambd, else 0"""
+    bias, bound = site.node.number("bias", 0.0), site.node.number("lambd", 0.5)
+    above = y.add("Where", y.add("Greater", y.x, bound), y.add("Sub", y.x, bias), 0.0)
+    return y.patch("Where", y.add("Less", y.x, -bound), y.add("Add", y.x, bias), above)
+
+
+def _is_nan(site: Site, y: Written) -> Patch:
+    """not x == x"""
+    return y.patch("Not", y.add("Equal", y.x, y.x))
+
+
+def _is_infinite(site: Site, y: Written) -> Patch:
+    """x > the largest number there is, or x < the smallest"""
+    largest = float(np.finfo(np.float32).max)
+    bounds = [largest if site.node.integer(f"detect_{sign}", 1) else math.inf for sign in ("positive", "negative")]
+    return y.patch("Or", y.add("Greater", y.x, bounds[0]), y.add("Less", y.x, -bounds[1]))
 
 
 def _mean(site: Site, y: Written) -> Patch:
@@ -133,6 +152,23 @@ def _arg_extreme(op: str) -> Composite:
         return y.patch("Cast", place, to=INT)
 
     return rule
+
+
+def _hard_max(site: Site, y: Written) -> Patch:
+    """1 at the first place of the largest x, else 0"""
+    shape = site.graph.facts[y.x].shape
+    axis = axis_of(site.node, site.node.integer("axis", -1), len(shape))
+    length = shape[axis]
+    assert not isinstance(length, Dim)
+    places = y.constant(np.arange(length).reshape(-1, *[1] * (len(shape) - 1 - axis)))
+    return y.patch("Cast", y.add("Equal", y.add("ArgMax", y.x, axis=axis, keepdims=1), places), to=FLOAT)
+
+
+def _power_normalisation(site: Site, y: Written) -> Patch:
+    """x / (sum |x|^p)^(1/p) along one axis, and 0 where that would be 0 / 0"""
+    axes = y.constant(np.array([site.node.integer("axis", -1)]))
+    length = y.add("ReduceL1" if site.node.integer("p", 2) == 1 else "ReduceL2", y.x, axes, keepdims=1)
+    return y.patch("Div", y.x, y.add("Where", y.add("Equal", length, 0.0), 1.0, length))
 
 
 def _cast_like(site: Site, y: Written) -> Patch:
@@ -235,8 +271,12 @@ COMPOSITES: Mapping[str, Composite] = {
     "GlobalAveragePool": _global_pool("ReduceMean"),
     "GlobalMaxPool": _global_pool("ReduceMax"),
     "GroupNormalization": _group_normalisation,
+    "Hardmax": _hard_max,
     "InstanceNormalization": _group_normalisation,
+    "IsInf": _is_infinite,
+    "IsNaN": _is_nan,
     "LayerNormalization": _layer_normalisation,
+    "LpNormalization": _power_normalisation,
     "LpPool": _power_pool,
     "Mean": _mean,
     "Mish": _mish,
@@ -248,6 +288,7 @@ COMPOSITES: Mapping[str, Composite] = {
     "ReduceLogSumExp": _log_sum_exp,
     "ReduceSumSquare": _reduction("Mul", "ReduceSum", ""),
     "Selu": _selu,
+    "Shrink": _shrink,
     "SpaceToDepth": _space_to_depth,
     "Swish": _swish,
     "ThresholdedRelu": _thresholded_relu,

@@ -113,6 +113,10 @@ def _compare(node: Node, given: Given) -> list[Fact]:
     return [replace(item, dtype="bool") for item in _broadcast(node, given)]
 
 
+def _test(node: Node, given: Given) -> list[Fact]:
+    return [fact(need(node, given, 0).shape, "bool")]
+
+
 def _cast(node: Node, given: Given) -> list[Fact]:
     to = DTYPES.get(node.integer("to", 0))
     if to is None:
@@ -170,7 +174,7 @@ COMPARING = ("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
 COMBINING = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Mod", "Where", *COMPARING)
 REDUCING = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
 _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")
-_CURVES = ("Celu", "Gelu", "Mish", "Selu", "Swish", "ThresholdedRelu")
+_CURVES = ("Celu", "Gelu", "Mish", "Selu", "Shrink", "Swish", "ThresholdedRelu")
 OF_FLOATS = frozenset({*ELEMENTWISE, *_CURVES, *memory.PARTS}) - {"Abs", "Neg", "Not", "Relu", "Sign"}
 OF_FLOATS |= {"AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool"}
 OF_FLOATS |= {"GroupNormalization", "InstanceNormalization", "LayerNormalization", "LogSoftmax", "LpPool", "Mean"}
@@ -206,10 +210,14 @@ RULES: Mapping[str, Rule] = {
     "GlobalAveragePool": layers.global_pool,
     "GlobalMaxPool": layers.global_pool,
     "GroupNormalization": layers.group_normalisation,
+    "Hardmax": layers.hard_max,
     "Identity": _same,
     "InstanceNormalization": layers.group_normalisation,
+    "IsInf": _test,
+    "IsNaN": _test,
     "LayerNormalization": layers.layer_normalisation,
     "LogSoftmax": layers.softmax,
+    "LpNormalization": layers.softmax,
     "LpPool": layers.power_pool,
     "MatMul": layers.matmul,
     "MaxPool": layers.max_pool,

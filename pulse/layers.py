@@ -71,6 +71,15 @@ def softmax(node: Node, given: Given) -> list[Fact]:
     return [fact(x.shape)]
 
 
+def hard_max(node: Node, given: Given) -> list[Fact]:
+    """The shape stays."""
+    (made,) = softmax(node, given)
+    axis = axis_of(node, node.integer("axis", -1), len(made.shape))
+    if isinstance(made.shape[axis], Dim):
+        raise NotStreamable(f"{node} works along axis {axis}, which is time; it would need the whole stream at once")
+    return [made]
+
+
 def normalised_axes(node: Node, given: Given) -> tuple[int, ...]:
     """The axes that a layer normalisation evens out: its own and all behind it."""
     rank = len(need(node, given, 0).shape)

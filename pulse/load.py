@@ -93,8 +93,11 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "GroupNormalization": ("epsilon", "num_groups", "stash_type"),
     "HardSigmoid": ("alpha", "beta"),
     "HardSwish": (),
+    "Hardmax": ("axis",),
     "Identity": (),
     "InstanceNormalization": ("epsilon",),
+    "IsInf": ("detect_negative", "detect_positive"),
+    "IsNaN": (),
     "LSTM": (*_RECURRENT, "input_forget"),
     "LayerNormalization": ("axis", "epsilon", "stash_type"),
     "LeakyRelu": ("alpha",),
@@ -102,6 +105,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "LessOrEqual": (),
     "Log": (),
     "LogSoftmax": ("axis",),
+    "LpNormalization": ("axis", "p"),
     "LpPool": (*_WINDOW, "ceil_mode", "p"),
     "MatMul": (),
     "Max": (),
@@ -137,6 +141,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "Round": (),
     "Selu": ("alpha", "gamma"),
     "Shape": ("start", "end"),
+    "Shrink": ("bias", "lambd"),
     "Sigmoid": (),
     "Sign": (),
     "Sin": (),
@@ -297,7 +302,7 @@ def _node(item: onnx.NodeProto, name: str, opset: int) -> Node:
     for key in attributes:
         if key not in OPS[item.op_type]:
             raise UnsupportedOp(f"{said} has the attribute {key!r}, which is not supported")
-    if item.op_type in ("Softmax", "LogSoftmax"):
+    if item.op_type in ("Hardmax", "LogSoftmax", "Softmax"):
         attributes = _softmax(attributes, opset)
     inputs = tuple(item.input)
     if item.op_type in ("Resize", "Upsample") and opset < 11:

@@ -60,6 +60,13 @@ EXAMPLES: dict[str, Example] = {
         "Einsum", b.add("Slice", "x", *(b.constant([number]) for number in (0, 4, 2))), equation="...ii->...i"
     ),
     "product with dots and without an arrow": lambda b: b.add("Einsum", "x", b.floats(6, 2), equation="...b,ba"),
+    "the largest as 1": lambda b: b.add("Hardmax", b.add("Sign", "x"), axis=1),
+    "shrunk": lambda b: b.add("Shrink", "x", bias=0.2, lambd=0.3),
+    "of length 1": lambda b: b.add("LpNormalization", "x", axis=1),
+    "of length 0": lambda b: b.add("LpNormalization", b.add("Mul", "x", _floats(b, 0)), axis=1),
+    "of sum 1": lambda b: b.add("LpNormalization", "x", axis=2, p=1),
+    "no number": lambda b: _float(b, b.add("IsNaN", b.add("Sqrt", "x"))),
+    "infinite": lambda b: _float(b, b.add("IsInf", b.add("Div", "x", _floats(b, 0)), detect_negative=0)),
     "wrapped": lambda b: b.add("Pad", "x", b.constant([0, 5, 0, 0, 1, 2]), mode="wrap"),
     "deviation of a normalisation": lambda b: b.add_many("LayerNormalization", 3, "x", b.floats(4, 6), axis=1)[2],
 }

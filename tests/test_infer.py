@@ -97,6 +97,7 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("layer norm", NotStreamable, "normalises over time, so nothing comes out before the stream ends"),
     ("group norm", NotStreamable, "normalises over time"),
     ("einsum over time", NotStreamable, "sums over time"),
+    ("hard max over time", NotStreamable, "works along axis 2, which is time; it would need the whole stream at once"),
     ("einsum with dots", NotStreamable, "only letters and dots are supported"),
     ("tile time", NotStreamable, "repeats time, which has no end"),
     ("arg of time", NotStreamable, "reduces over time"),
@@ -177,6 +178,8 @@ def refused(what: str, b: Builder) -> str:
             return b.add("InstanceNormalization", "x", b.floats(4), b.floats(4))
         case "einsum over time":
             return b.add("Einsum", "x", "x", equation="nct,ndt->cd")
+        case "hard max over time":
+            return b.add("Hardmax", "x", axis=-1)
         case "einsum with dots":
             return b.add("Einsum", "x", equation="...t->t")
         case "tile time":

@@ -177,7 +177,8 @@ _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "Reduc
 _CURVES = ("Celu", "Gelu", "Mish", "Selu", "Shrink", "Swish", "ThresholdedRelu")
 OF_FLOATS = frozenset({*ELEMENTWISE, *_CURVES, *memory.PARTS}) - {"Abs", "Neg", "Not", "Relu", "Sign"}
 OF_FLOATS |= {"AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool"}
-OF_FLOATS |= {"GroupNormalization", "InstanceNormalization", "LayerNormalization", "LogSoftmax", "LpPool", "Mean"}
+OF_FLOATS |= {"GroupNormalization", "Hardmax", "InstanceNormalization", "IsInf", "IsNaN", "LayerNormalization"}
+OF_FLOATS |= {"LogSoftmax", "LpNormalization", "LpPool", "Mean"}
 OF_FLOATS |= {"RMSNormalization", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceVariance", "RunningMean"}
 OF_FLOATS |= {"RunningVariance", "Softmax", "SpaceToDepth"}
 

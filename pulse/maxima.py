@@ -22,7 +22,7 @@ def places_of_maxima(site: Site) -> Patch | None:
     many, size = math.prod(shape[:2]), math.prod(shape[2:])
     read, told = _places(site, shape[2:])
     lines = y.add("Reshape", y.x, y.constant(np.array([*shape[:2], size])))
-    beyond = y.add("Pad", lines, y.constant(np.array([0, 0, 0, 0, 0, 1])), y.constant(np.array(LOWEST, np.float32)))
+    beyond = y.add("Pad", lines, y.constant(np.array([0, 0, 0, 0, 0, 1])), LOWEST["float32"])
     taps, axis = y.add("Gather", beyond, y.constant(read), axis=2), y.constant(np.array([3]))
     top = y.add("ReduceMax", taps, axis, keepdims=1)
     found = y.add(

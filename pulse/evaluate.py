@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -123,7 +124,8 @@ def _slice(node: Node, values: list[Array]) -> list[Array]:
 
 def _reshape(node: Node, values: list[Array]) -> list[Array]:
     shape = [int(size) for size in values[1]]
-    kept = [values[0].shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
+    copied = not node.integer("allowzero", 0)
+    kept = [values[0].shape[axis] if size == 0 and copied else size for axis, size in enumerate(shape)]
     return [values[0].reshape(kept)]
 
 
@@ -195,9 +197,21 @@ def _reduced(function: np.ufunc) -> Evaluation:
         if not axes and node.integer("noop_with_empty_axes", 0):
             return [x]
         kept = bool(node.integer("keepdims", 1))
-        return [np.asarray(function.reduce(x, axes or None, dtype=x.dtype, keepdims=kept), x.dtype)]
+        start = {"initial": _of_nothing(function, x.dtype)} if x.size == 0 and function in _EXTREMES else {}
+        return [np.asarray(function.reduce(x, axes or None, dtype=x.dtype, keepdims=kept, **start), x.dtype)]
 
     return reduce
+
+
+_EXTREMES = (np.maximum, np.minimum)
+
+
+def _of_nothing(function: np.ufunc, dtype: np.dtype[Any]) -> Any:
+    """The extreme of no numbers: the last that any number would replace."""
+    if dtype.kind == "f":
+        return -np.inf if function is np.maximum else np.inf
+    ends = (False, True) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return ends[function is np.minimum]
 
 
 _COMPARING = {

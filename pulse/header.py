@@ -107,8 +107,8 @@ def decoded(text: bytes) -> Header:
             "delay": _numbers(content["delay"], 0, MAX_STREAM),
             "stride": tuple(_read_ratio(stride) for stride in content["stride"]),
             "receptive_field": _number(content["receptive_field"], 1, MAX_STREAM),
-            "inputs": {_text(name): _read_view(view) for name, view in content["inputs"]},
-            "outputs": {_text(name): _read_view(view) for name, view in content["outputs"]},
+            "inputs": {_text(name): _read_view(view, 0) for name, view in content["inputs"]},
+            "outputs": {_text(name): _read_view(view, 0) for name, view in content["outputs"]},
             "input_dtypes": tuple(_one_of(DTYPES, dtype) for dtype in content["input_dtypes"]),
             "output_dtypes": tuple(_one_of(DTYPES, dtype) for dtype in content["output_dtypes"]),
             "slots": tuple(_read_slot(slot) for slot in content["slots"]),
@@ -169,12 +169,13 @@ def _read_slot(item: Json) -> Slot:
     return Slot(_one_of(ROOMS, room), *place, float(initial), _one_of(KINDS, kind))
 
 
-def _read_view(item: Json) -> View:
+def _read_view(item: Json, least: int = 1) -> View:
+    """A view; only what goes in and out may have no elements, as no kernel sees that."""
     slot, offset, shape, strides, kind = item
     view = View(
         _number(slot, 0, MAX_NUMBERS),
         _number(offset, 0, MAX_NUMBERS),
-        _numbers(shape, 1, MAX_NUMBERS),
+        _numbers(shape, least, MAX_NUMBERS),
         _numbers(strides, -MAX_NUMBERS, MAX_NUMBERS),
         _one_of(KINDS, kind),
     )

@@ -27,7 +27,7 @@ Rule = Callable[[Node, Given], list[Fact]]
 
 def infer(graph: Graph) -> Graph:
     """The same graph with a fact for every value."""
-    facts: dict[str, Fact] = dict(graph.inputs)
+    facts = {name: _known_if_empty(item) for name, item in graph.inputs.items()}
     facts |= {name: known(value) for name, value in graph.constants.items()}
     room = MAX_KNOWN
     for node in graph.nodes:
@@ -55,7 +55,7 @@ def outputs(node: Node, given: Given) -> list[Fact]:
         made = RULES[node.op](node, given)
         for output in made:
             _check_size(node, output)
-        return made
+        return [_known_if_empty(output) for output in made]
     except DimError as error:
         raise NotStreamable(f"infer: {node} makes a length that cannot be written down: {error}") from error
     except (IndexError, ValueError, ZeroDivisionError) as error:
@@ -71,9 +71,14 @@ def _on_constants_only(node: Node) -> NotStreamable:
     return NotStreamable(said)
 
 
+def _known_if_empty(item: Fact) -> Fact:
+    """What has no elements is known."""
+    return known(np.zeros(item.sizes, item.dtype)) if item.stream is None and 0 in item.shape else item
+
+
 def _check_size(node: Node, output: Fact) -> None:
     sizes = [length for length in output.shape if isinstance(length, int)]
-    if min(sizes, default=1) < 1:
+    if min(sizes, default=1) < (1 if output.stream else 0):
         raise GraphError(f"{node} makes an empty value of the shape {shown(output.shape)}")
     if len(output.shape) > MAX_RANK or math.prod(sizes) > MAX_ELEMENTS:
         raise GraphError(f"{node} makes a value of the shape {shown(output.shape)}, which is too large")

@@ -471,7 +471,7 @@ def _lengths(value: onnx.ValueInfoProto) -> list[int]:
 def _still(value: onnx.ValueInfoProto) -> Fact:
     """The fact of an input without time."""
     said, lengths = _checked(value), _lengths(value)
-    if any(size < 1 for size in lengths) or math.prod(lengths) > MAX_ELEMENTS:
+    if any(size < 0 for size in lengths) or math.prod(lengths) > MAX_ELEMENTS:
         raise LoadError(f"{said} has an impossible shape")
     return fact(tuple(lengths), DTYPES[value.type.tensor_type.elem_type])
 

@@ -10,7 +10,7 @@ for all channels, and elementwise steps keep the order of what they read. Slots 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -41,6 +41,7 @@ def lower(graph: Graph) -> Plan:
         RULES[node.op](lowering, node)
     outputs = {name: lowering.output(value) for name, value in fused.outputs.items()}
     inputs = {name: lowering.views[name] for name in graph.inputs}
+    _check_full(lowering.steps)
     slots = placed(lowering.drafts, lives(lowering.steps, inputs.values(), outputs.values()))
     for room in ROOMS:
         if room_size(slots, room) > MAX_NUMBERS:
@@ -60,6 +61,13 @@ def lower(graph: Graph) -> Plan:
         metadata=dict(graph.metadata),
     )
     return with_golden(plan)
+
+
+def _check_full(steps: Sequence[Step]) -> None:
+    """No kernel needs to know what the mean of nothing is."""
+    for step in steps:
+        if not all(view.size for view in (*step.writes, *step.reads) if view):
+            raise GraphError(f"lower: {step.node!r} computes with a value without elements")
 
 
 def _stride(graph: Graph, value: str) -> int | Fraction:

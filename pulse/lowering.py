@@ -103,12 +103,16 @@ class Lowering:
         if name in self.graph.constants:
             value = self.weight(self.graph.constants[name])
             self.views[name] = self.arena(value.shape, kind=value.kind)
-            self.steps.append(Step("Copy", name, (self.views[name],), (value,), {}))
+            self._copy(name, self.views[name], value)
         return self.views[name]
 
     def copy(self, node: Node, to: View, x: View) -> None:
-        """One more copy."""
-        self.steps.append(Step("Copy", node.name, (to,), (x,), {}))
+        """One more copy, if there is anything to be copied."""
+        self._copy(node.name, to, x)
+
+    def _copy(self, what: str, to: View, x: View) -> None:
+        if x.size:
+            self.steps.append(Step("Copy", what, (to,), (x,), {}))
 
     def packed(self, node: Node, x: View) -> View:
         """`x`, or a copy of it whose elements lie side by side."""

@@ -116,8 +116,9 @@ class Plan:
         if len(arrays) != 1 + len(views):
             raise PlanError("the golden vector of the plan does not fit it; build it again")
         dtypes = (*plan.input_dtypes, *plan.output_dtypes)
-        rows = zip(arrays[1:], views, dtypes, strict=True)
-        golden = [_by_pulse(array, view).astype(dtype, copy=False) for array, view, dtype in rows]
+        rows = list(zip(arrays[1:], views, dtypes, strict=True))
+        pulses = max((array.size // _numbers(view) for array, view, _ in rows if view.size), default=1)
+        golden = [_by_pulse(array, view, pulses).astype(dtype, copy=False) for array, view, dtype in rows]
         inputs = len(plan.inputs)
         return replace(plan, golden_inputs=tuple(golden[:inputs]), golden_outputs=tuple(golden[inputs:]))
 
@@ -128,10 +129,15 @@ def _digest(prefix: bytes, body: bytes | memoryview) -> bytes:
     return digest.digest()
 
 
-def _by_pulse(numbers: Floats, view: View) -> Array:
-    if view.size == 0 or numbers.size % (view.size * KINDS[view.kind]):
+def _numbers(view: View) -> int:
+    """Numbers of a room that the elements of a view take."""
+    return view.size * KINDS[view.kind]
+
+
+def _by_pulse(numbers: Floats, view: View, pulses: int) -> Array:
+    if numbers.size != pulses * _numbers(view):
         raise PlanError("the golden vector of the plan does not fit it; build it again")
-    return numbers.view(view.kind).reshape(-1, *view.shape)
+    return numbers.view(view.kind).reshape(pulses, *view.shape)
 
 
 def with_golden(plan: Plan) -> Plan:

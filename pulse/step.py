@@ -51,7 +51,9 @@ class View:
 
     @property
     def extent(self) -> tuple[int, int]:
-        """The first and the last element of the slot that it touches."""
+        """The first and the last element of the slot that it touches; the last is in front if there is none."""
+        if not self.size:
+            return self.offset, self.offset - 1
         moves = [(size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)]
         return self.offset + sum(min(0, move) for move in moves), self.offset + sum(max(0, move) for move in moves)
 

@@ -28,7 +28,7 @@ from pulse.errors import PulseError
 from pulse.evaluate import DTYPES
 from pulse.load import OLDEST_OPSET, OPS
 
-_NOT_OURS = ("training", "dropout_random", "string", "_seq", "sequence", "optional")
+_NOT_OURS = ("training", "dropout_random", "string", "sequence", "optional")
 _ON_CONSTANTS = ("Constant", "ConstantOfShape", "Range")  # ops whose inputs all say a shape
 BESIDE = ("BatchNormalization", "Cast", "CastLike", *_ON_CONSTANTS, "Dropout", "Expand", "Flatten", "Identity")
 BESIDE += ("Reshape", "Shape", "Size", "Squeeze", "Tile", "Transpose", "Unsqueeze")

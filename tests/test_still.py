@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pulse
 from pulse.cli import main
-from pulse.errors import LoadError, NotStreamable
+from pulse.errors import GraphError, LoadError, NotStreamable
 from tests import graphs
 from tests.graphs import Builder, Draw
 from tests.test_streaming import EXAMPLES, FEW
@@ -175,6 +175,24 @@ def test_a_plan_without_time_is_saved_and_proved(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[0], graphs.whole(model, np.ones((1, 3), np.float32))[0], rtol=1e-6)
     np.testing.assert_array_equal(found[1], [1, 3])
     assert main([str(path), "--summary", "--explain", "--profile", "--stream", ""]) == 0
+
+
+def test_what_is_empty_is_known(tmp_path: Path) -> None:
+    b = Builder()
+    most, total = (b.add(op, b.add("Abs", "x"), b.constant([1]), keepdims=0) for op in ("ReduceMax", "ReduceSum"))
+    none = b.add("Reshape", "x", b.constant([2, 3, 0]), allowzero=1)
+    model = b.model((2, 0, 3), [most, total, none, b.add("Concat", none, b.floats(2, 3, 2), axis=2)])
+    pulse.compile(saved(model, tmp_path), stream="").save(tmp_path / "net.plan")
+    found = pulse.State(pulse.Plan.load(tmp_path / "net.plan")).run(np.zeros((2, 0, 3), np.float32))
+    for have, want in zip(found, graphs.whole(model, np.zeros((2, 0, 3), np.float32)), strict=True):
+        np.testing.assert_array_equal(have, want)
+
+
+def test_no_kernel_is_asked_for_the_mean_of_nothing(tmp_path: Path) -> None:
+    b = Builder()
+    path = saved(b.model((2, 0), [b.add("ReduceMean", "x", b.constant([1]))]), tmp_path)
+    with pytest.raises(GraphError, match="'ReduceMean0' computes with a value without elements"):
+        pulse.compile(path, stream="")
 
 
 def test_a_batch_is_of_one_where_nothing_is_time(tmp_path: Path) -> None:

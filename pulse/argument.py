@@ -32,7 +32,7 @@ def numbers(node: Node, given: Given, index: int) -> list[Length] | None:
     if item is None:
         return None
     if item.value is None:
-        raise NotStreamable(f"{node} takes its input {index} from the stream; it must be a constant")
+        raise NotStreamable(f"{node} computes its input {index} from one of the model; it must be a constant")
     return [number if isinstance(number, Dim) else int(number) for number in item.value.reshape(-1)]
 
 
@@ -54,7 +54,7 @@ def weight(node: Node, given: Given, index: int) -> Array:
     """The content of an input that must be a constant, of the kind of the first one."""
     value = need(node, given, index).value
     if value is None:
-        raise NotStreamable(f"{node} takes its weights (input {index}) from the stream; they must be constants")
+        raise NotStreamable(f"{node} computes its weights (input {index}) from an input; they must be constants")
     alike(node, need(node, given, 0), need(node, given, index))
     return value
 

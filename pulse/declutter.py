@@ -81,6 +81,8 @@ def _does_nothing(site: Site) -> bool:
     match node.op:
         case "Identity":
             return True
+        case "Dropout":
+            return not any(node.outputs[1:])
         case "Cast":
             return x.dtype == y.dtype
         case "Resize":
@@ -207,6 +209,18 @@ def difference_to_sum(site: Site) -> Patch | None:
     return Patch(f"{node} becomes {op}", (node,), (add,), {name: inverse})
 
 
+def clip_to_extremes(site: Site) -> Patch | None:
+    """clip(x, low, high) = min(max(x, low), high), where these are not known"""
+    node = site.node
+    bounds = [name for name in node.inputs[1:] if name] if node.op == "Clip" else []
+    if all(site.graph.facts[name].value is not None for name in bounds):
+        return None
+    y, x, number = Written(site), node.inputs[0], np.zeros(0, np.int64)
+    for op, name in zip(("Max", "Min"), node.inputs[1:], strict=False):
+        x = y.add(op, x, y.add("Reshape", name, y.constant(number))) if name else x
+    return y.patch("Identity", x)
+
+
 def front_of_pad(site: Site) -> Patch | None:
     """pad(x)[s:] = a shorter pad(x), less or nothing of which is cut off: what is never seen needs no waiting"""
     node = site.node
@@ -270,6 +284,7 @@ RULES: tuple[Rule, ...] = (
     vector_to_matrix,
     power_of_one_type,
     difference_to_sum,
+    clip_to_extremes,
     pad_into_conv,
     front_of_pad,
     running_pool,

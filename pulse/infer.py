@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from pulse import layers, memory, moves, upsampling
-from pulse.argument import Given, alike, broadcast, need, shapes, weight
-from pulse.dim import DimError
+from pulse.argument import Given, alike, broadcast, need, shapes
+from pulse.dim import DimError, product
 from pulse.errors import GraphError, NotStreamable, PulseError
 from pulse.evaluate import DTYPES, evaluate
 from pulse.graph import MAX_ELEMENTS, MAX_RANK, Fact, Graph, Node, fact, known, shown
@@ -89,10 +89,11 @@ def _same(node: Node, given: Given) -> list[Fact]:
     return [fact(item.shape, item.dtype)]
 
 
-def _constant_rest(node: Node, given: Given) -> list[Fact]:
-    for index in range(1, len(given)):
-        if given[index] is not None:
-            weight(node, given, index)
+def _clip(node: Node, given: Given) -> list[Fact]:
+    items = [item for item in given if item]
+    alike(node, *items)
+    if any(product(item.shape) != 1 for item in items[1:]):
+        raise GraphError(f"{node} has bounds that are no single numbers: {shapes(given)}")
     return _same(node, given)
 
 
@@ -109,8 +110,10 @@ def _power(node: Node, given: Given) -> list[Fact]:
 
 
 def _prelu(node: Node, given: Given) -> list[Fact]:
-    slope = weight(node, given, 1)
-    broadcast(node, given, (need(node, given, 0).shape, tuple(slope.shape)))
+    x, slope = need(node, given, 0), need(node, given, 1)
+    alike(node, x, slope)
+    if broadcast(node, given, (x.shape, slope.shape)) != x.shape:
+        raise GraphError(f"{node} has a slope that does not fit: {shapes(given)}")
     return _same(node, given)
 
 
@@ -200,7 +203,7 @@ RULES: Mapping[str, Rule] = {
     "BatchNormalization": layers.normalise,
     "Cast": _cast,
     "CastLike": _cast_like,
-    "Clip": _constant_rest,
+    "Clip": _clip,
     "Concat": moves.concat,
     "ConstantOfShape": moves.constant_of_shape,
     "Conv": layers.conv,

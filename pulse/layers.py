@@ -89,6 +89,8 @@ def normalised_axes(node: Node, given: Given) -> tuple[int, ...]:
 def layer_normalisation(node: Node, given: Given) -> list[Fact]:
     """The shape stays; time is none of the axes that are evened out. Then their mean, and one over their deviation."""
     x, axes = need(node, given, 0), normalised_axes(node, given)
+    if broadcast(node, given, tuple(item.shape for item in given if item)) != x.shape:
+        raise GraphError(f"{node} has a scale or bias that does not fit: {shapes(given)}")
     found = fact(tuple(1 if axis in axes else length for axis, length in enumerate(x.shape)))
     return [*_evened_out(node, given, axes, x.shape), found, found]
 
@@ -111,9 +113,6 @@ def _evened_out(node: Node, given: Given, axes: tuple[int, ...], shape: tuple[Le
             f"{node} normalises over time, so nothing comes out before the stream ends; "
             "use batch normalisation, or layer normalisation over the channels only"
         )
-    for index in range(1, len(given)):
-        if given[index] is not None:
-            weight(node, given, index)
     return [fact(shape)]
 
 

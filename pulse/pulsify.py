@@ -99,7 +99,7 @@ def _scalar(p: Pulsifier, node: Node, index: int) -> int | float | None:
         return None
     value = p.batch.facts[node.inputs[index]].value
     if value is None or value.size != 1:
-        raise p.refuse(node, f"takes its input {index} from the stream; it must be one constant number")
+        raise p.refuse(node, f"has an input {index} that is not one constant number")
     number: int | float = value.reshape(-1)[0].item()
     return number
 

@@ -109,7 +109,9 @@ def _crops(node: Node, given: Given, axes: int) -> list[tuple[float, float]]:
 def _floats(node: Node, given: Given, index: int) -> list[float]:
     """The numbers that an input is known to hold, none if it is left out."""
     item = given[index] if index < len(given) else None
-    return [] if item is None else [float(number) for number in weight(node, given, index).reshape(-1)]
+    if item is not None and item.value is None:
+        raise NotStreamable(f"{node} computes its input {index} from one of the model; it must be a constant")
+    return [] if item is None or item.value is None else [float(number) for number in item.value.reshape(-1)]
 
 
 def conv_transpose(node: Node, given: Given) -> list[Fact]:

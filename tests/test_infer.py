@@ -80,7 +80,7 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("half as much again", NotStreamable, "repeat its items by a whole factor to 64, with mode"),
     ("output shape", NotStreamable, "cuts time to a length of its own; export it with explicit pads"),
     ("wrap", NotStreamable, "pads with wrap, which needs the end of time; pad with constant or edge"),
-    ("stream as weight", NotStreamable, "takes its weights \\(input 1\\) from the stream"),
+    ("stream as weight", NotStreamable, "computes its weights \\(input 1\\) from an input"),
     ("attention", NotStreamable, "multiplies time with time, as attention over all of it does"),
     ("attention by letters", NotStreamable, "multiplies time with time"),
     ("matmul", NotStreamable, "multiplies along time; transpose so that time is not the axis it sums over"),

@@ -138,7 +138,7 @@ REFUSED: list[tuple[str, tuple[int | str, ...], str]] = [
     ("conv", (1, "S", 4), r"\(Conv\) gets S channels; its weights .* do not fit"),
     ("reshape", (1, "S", 4), r"\(Reshape\) mixes time with another axis; transpose so that time stays an axis"),
     ("flatten", (1, "S", 4), r"\(Flatten\) mixes time with another axis"),
-    ("clip", (1, 4, "S"), "must be one constant number"),
+    ("clip", (1, 4, "S"), "has bounds that are no single numbers"),
     ("late", (1, 4, "S"), r"\(Slice\) would be 1000000 items late; at most 32768"),
     ("constant", (1, 4, "S"), "the output .* does not depend on time"),
 ]

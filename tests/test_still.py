@@ -91,11 +91,18 @@ def computed(b: Builder, draw: Draw, row: str) -> str:
 def met(b: Builder, draw: Draw, x: str, row: str) -> str:
     """A stream (1, NUMBERS, time) that a row has met."""
     column = b.add("Unsqueeze", row, b.constant([2]))
-    match draw(st.sampled_from(["added", "scaled", "joined"])):
+    match draw(st.sampled_from(["added", "scaled", "joined", "bounded", "evened out"])):
         case "added":
             return b.add("Add", column, x)
         case "scaled":
             return b.add("Mul", x, b.add("Tanh", column))
+        case "bounded":
+            bound = b.add("ReduceSum", b.add("Tanh", row), b.constant([0, 1]), keepdims=0)
+            return b.add("Add", b.add("Clip", x, bound), b.add("Clip", x, "", bound))
+        case "evened out":
+            weights = [b.add("Squeeze", row, b.constant([0])), b.floats(NUMBERS)]
+            y = b.add("LayerNormalization", b.add("Transpose", x, perm=[0, 2, 1]), *weights, epsilon=0.1)
+            return b.add("Transpose", b.add("PRelu", y, row), perm=[0, 2, 1])
     along = b.add("Expand", column, b.add("Shape", x))
     return b.add("Conv", b.add("Concat", along, x, axis=1), b.floats(NUMBERS, 2 * NUMBERS, 1))
 

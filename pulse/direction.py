@@ -31,10 +31,9 @@ def _one(site: Site, y: Written, index: int) -> list[str]:
     node, backwards, layout = site.node, directions(site.node)[index], site.node.integer("layout", 0)
     inputs = [_reversed(y, y.x, layout) if backwards else y.x]
     for place in range(1, len(node.inputs)):
-        value = site.constant(place)
-        axis = layout if place in _STATES else 0
-        taken = place in _WEIGHTS or place in _STATES
-        inputs.append("" if value is None or not taken else y.constant(np.take(value, [index], axis)))
+        name, axis = node.inputs[place], layout if place in _STATES else 0
+        taken = name and place in (*_WEIGHTS, *_STATES)
+        inputs.append(_slice(y, name, (index, index + 1, axis, 1)) if taken else "")
     names = activations(node)
     kinds = len(names) // len(directions(node))
     own: dict[str, Attribute] = {"direction": "forward", "activations": names[index * kinds : (index + 1) * kinds]}
@@ -43,4 +42,9 @@ def _one(site: Site, y: Written, index: int) -> list[str]:
 
 
 def _reversed(y: Written, x: str, axis: int) -> str:
-    return y.add("Slice", x, *(y.constant(np.array([number])) for number in (-1, _FIRST, axis, -1)))
+    return _slice(y, x, (-1, _FIRST, axis, -1))
+
+
+def _slice(y: Written, x: str, cut: tuple[int, int, int, int]) -> str:
+    """A part of `x`: first item, end, axis and step."""
+    return y.add("Slice", x, *(y.constant(np.array([number])) for number in cut))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pulse.argument import Given, axis_of, need, numbers, weight
-from pulse.dim import Dim
+from pulse.dim import Dim, Length
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Fact, Node, fact
 
 PARTS = {"GRU": 3, "LSTM": 4, "RNN": 1}
 _ACTIVATIONS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+_STATES = (5, 6)  # inputs that a walk begins with
 _KNOWN = ("Relu", "Sigmoid", "Tanh")
 
 
@@ -35,12 +36,16 @@ def recurrent(node: Node, given: Given) -> list[Fact]:
     rows = PARTS[node.op] * hidden
     if w.shape != (many, rows, read) or r.shape != (many, rows, hidden):
         raise GraphError(f"{node} has weights {w.shape} and {r.shape} that do not fit its input of {read}")
-    sizes = {3: 2 * rows, 5: n * hidden, 6: n * hidden, 7: 3 * hidden}
-    for index, size in sizes.items():
-        if index < len(given) and given[index] is not None and weight(node, given, index).size != many * size:
+    first = (n, many, hidden) if layout else (many, n, hidden)
+    fits: dict[int, tuple[Length, ...]] = {3: (many, 2 * rows), 5: first, 6: first, 7: (many, 3 * hidden)}
+    for index, shape in fits.items():
+        item = given[index] if index < len(given) else None
+        if item is not None and item.shape != shape:
             raise GraphError(f"{node} has an input {index} that does not fit its {hidden} hidden numbers")
+        if item is not None and index not in _STATES:
+            weight(node, given, index)
     activations(node)
-    last = fact((n, many, hidden) if layout else (many, n, hidden))
+    last = fact(first)
     return [fact((n, length, many, hidden) if layout else (length, many, n, hidden)), last, last]
 
 

@@ -191,9 +191,9 @@ def _pad(p: Pulsifier, node: Node) -> None:
 
 def _recur(p: Pulsifier, node: Node) -> None:
     """The state begins with the first item: as many items as its input is late are passed over, if it walks there."""
-    delay = p.delay_before(node)
+    inputs, delay = p.meet(node.inputs)
     wait = delay if p.axis(node) == node.integer("layout", 0) else 0
-    p.emit(node, delay, wait=wait, activations=",".join(memory.activations(node)))
+    p.emit(replace(node, inputs=inputs), delay, wait=wait, activations=",".join(memory.activations(node)))
 
 
 def _run(p: Pulsifier, node: Node) -> None:

@@ -100,7 +100,8 @@ def _left(lo: Lowering, node: Node) -> View:
 
 
 def _initial(lo: Lowering, node: Node, index: int) -> View | None:
-    if not lo.has(node, index) or not np.any(lo.constant(node, index)):
+    """What the state begins with (n, hidden), unless that is 0."""
+    if not lo.has(node, index) or not np.any(lo.graph.constants.get(node.inputs[index], True)):
         return None
-    value = lo.constant(node, index)
-    return lo.weight(value.reshape(value.shape[0] * value.shape[1], value.shape[2]))
+    value = lo.packed(node, lo.read(node, index))
+    return value.shaped((value.shape[0] * value.shape[1], value.shape[2]))

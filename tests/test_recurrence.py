@@ -74,6 +74,17 @@ def test_a_layer_off_time_walks_both_ways(direction: str, op: str) -> None:
     assert_streams(b, both, (1, 1, "S"), 1)
 
 
+def test_a_walk_off_time_begins_with_what_the_stream_says() -> None:
+    b = Builder()
+    weights = [b.floats(2, 4 * HIDDEN, CHANNELS), b.floats(2, 4 * HIDDEN, HIDDEN), "", ""]
+    late = b.add("Conv", "x", b.floats(2 * HIDDEN, 5 * CHANNELS, 2), pads=[0, 1])
+    begin = b.add("Reshape", late, b.constant([2, HIDDEN, -1]))
+    begin = b.add("Transpose", begin, perm=[0, 2, 1])
+    items = b.add("Transpose", b.add("Reshape", "x", b.constant([5, CHANNELS, -1])), perm=[0, 2, 1])
+    y = b.add_many("LSTM", 3, items, *weights, begin, begin, hidden_size=HIDDEN, direction="bidirectional")
+    assert_streams(b, b.add("Add", y[1], y[2]), (1, 5 * CHANNELS, "S"), 1)
+
+
 @pytest.mark.parametrize("op", PARTS)
 def test_a_layer_may_hear_several_at_once(op: str) -> None:
     b = Builder()

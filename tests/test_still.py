@@ -91,7 +91,7 @@ def computed(b: Builder, draw: Draw, row: str) -> str:
 def met(b: Builder, draw: Draw, x: str, row: str) -> str:
     """A stream (1, NUMBERS, time) that a row has met."""
     column = b.add("Unsqueeze", row, b.constant([2]))
-    match draw(st.sampled_from(["added", "scaled", "joined", "bounded", "evened out"])):
+    match draw(st.sampled_from(["added", "scaled", "joined", "bounded", "evened out", "begun"])):
         case "added":
             return b.add("Add", column, x)
         case "scaled":
@@ -99,6 +99,11 @@ def met(b: Builder, draw: Draw, x: str, row: str) -> str:
         case "bounded":
             bound = b.add("ReduceSum", b.add("Tanh", row), b.constant([0, 1]), keepdims=0)
             return b.add("Add", b.add("Clip", x, bound), b.add("Clip", x, "", bound))
+        case "begun":
+            weights, first = [b.floats(1, 3 * NUMBERS, NUMBERS)] * 2, b.add("Reshape", row, b.constant([1, 1, -1]))
+            items = b.add("Transpose", x, perm=[2, 0, 1])
+            y = b.add("GRU", items, *weights, "", "", first, hidden_size=NUMBERS)
+            return b.add("Transpose", b.add("Squeeze", y, b.constant([1])), perm=[1, 2, 0])
         case "evened out":
             weights = [b.add("Squeeze", row, b.constant([0])), b.floats(NUMBERS)]
             y = b.add("LayerNormalization", b.add("Transpose", x, perm=[0, 2, 1]), *weights, epsilon=0.1)

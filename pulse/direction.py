@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from pulse.graph import Attribute
-from pulse.memory import PARTS, activations, directions
+from pulse.memory import PARTS, STATES, activations, directions
 from pulse.rewrite import Patch, Site, Written
 
 _FIRST = -(1 << 31)  # an end in front of all items
 _WEIGHTS = (1, 2, 3, 7)  # inputs that have the directions along their first axis
-_STATES = (5, 6)
 
 
 def forwards(site: Site) -> Patch | None:
@@ -23,7 +22,7 @@ def forwards(site: Site) -> Patch | None:
     axes = (2 if layout else 1, layout, layout)
     for index, axis in enumerate(axes[: len(node.outputs)]):
         y.output(index, y.add("Concat", *(outputs[index] for outputs in made), axis=axis))
-    return y.all()
+    return y.result()
 
 
 def _one(site: Site, y: Written, index: int) -> list[str]:
@@ -31,8 +30,8 @@ def _one(site: Site, y: Written, index: int) -> list[str]:
     node, backwards, layout = site.node, directions(site.node)[index], site.node.integer("layout", 0)
     inputs = [_reversed(y, y.x, layout) if backwards else y.x]
     for place in range(1, len(node.inputs)):
-        name, axis = node.inputs[place], layout if place in _STATES else 0
-        taken = name and place in (*_WEIGHTS, *_STATES)
+        name, axis = node.inputs[place], layout if place in STATES else 0
+        taken = name and place in (*_WEIGHTS, *STATES)
         inputs.append(_slice(y, name, (index, index + 1, axis, 1)) if taken else "")
     names = activations(node)
     kinds = len(names) // len(directions(node))

@@ -10,7 +10,7 @@ from pulse.graph import Fact, Node, fact
 PARTS = {"GRU": 3, "LSTM": 4, "RNN": 1}
 _ACTIVATIONS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh"), "RNN": ("Tanh",)}
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-_STATES = (5, 6)  # inputs that a walk begins with
+STATES = (5, 6)  # inputs that a walk begins with
 _KNOWN = ("Relu", "Sigmoid", "Tanh")
 
 
@@ -42,7 +42,7 @@ def recurrent(node: Node, given: Given) -> list[Fact]:
         item = given[index] if index < len(given) else None
         if item is not None and item.shape != shape:
             raise GraphError(f"{node} has an input {index} that does not fit its {hidden} hidden numbers")
-        if item is not None and index not in _STATES:
+        if item is not None and index not in STATES:
             weight(node, given, index)
     activations(node)
     last = fact(first)

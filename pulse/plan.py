@@ -43,7 +43,7 @@ _GOLDEN_PULSES = 4  # behind the warm-up
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A program for pulses of `pulse` items; an input whose length is `2*S` gets twice as many.
+    """A program for pulses of `pulse` items; an input whose length is `2*S` gets twice as many, one without time all.
 
     Item `k + delay` of an output is item `k` of the batch model; one output item stands for `stride` input items, 1/2
     behind an upsampling by 2, and sees `receptive_field` of them, not counting what recurrent layers and running sums

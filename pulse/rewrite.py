@@ -91,14 +91,14 @@ class Written:
         if index < len(self.node.outputs) and self.node.outputs[index]:
             self._node("Identity", self.node.outputs[index], (value,), {})
 
-    def all(self) -> Patch:
+    def result(self) -> Patch:
         """All that was written."""
         return Patch(f"{self.node} is written out", (self.node,), tuple(self._nodes), self._constants)
 
     def patch(self, op: str, *inputs: str | float, **attributes: Attribute) -> Patch:
         """All that was written, and the node that makes the output."""
         self._node(op, self.node.outputs[0], inputs, attributes)
-        return self.all()
+        return self.result()
 
     def _node(self, op: str, output: str, inputs: tuple[str | float, ...], attributes: dict[str, Attribute]) -> str:
         names = (item if isinstance(item, str) else self.constant(np.asarray(item, np.float32)) for item in inputs)

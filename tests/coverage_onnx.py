@@ -26,7 +26,8 @@ from onnx import TensorProto, helper, numpy_helper
 import pulse
 from pulse.errors import PulseError
 from pulse.evaluate import DTYPES
-from pulse.load import OLDEST_OPSET, OPS
+from pulse.load import OLDEST_OPSET
+from pulse.opset import OPS
 
 _NOT_OURS = ("training", "dropout_random", "string", "sequence", "optional")
 _ON_CONSTANTS = ("Constant", "ConstantOfShape", "Range")  # ops whose inputs all say a shape

@@ -16,6 +16,7 @@ from pulse.infer import infer
 from pulse.rewrite import Patch, Site, rewrite
 from tests import graphs
 from tests.graphs import Builder, batch_graph
+from tests.networks import Network, networks
 
 
 def decluttered(b: Builder, *outputs: str) -> Graph:
@@ -144,8 +145,8 @@ def test_rules_explain_themselves() -> None:
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(network=graphs.networks())
-def test_what_is_removed_stays_away(network: graphs.Network) -> None:
+@given(network=networks())
+def test_what_is_removed_stays_away(network: Network) -> None:
     graph = declutter(infer(batch_graph(network.model)))
     assert not set(ops(graph)) & set(REMOVED)
     assert declutter(graph) == graph

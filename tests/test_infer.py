@@ -13,6 +13,7 @@ from pulse.graph import Graph
 from pulse.infer import infer
 from tests import graphs
 from tests.graphs import END, Builder, batch_graph
+from tests.networks import Network, networks
 
 
 def inferred(b: Builder, *outputs: str, shape: tuple[int | str, ...] = (1, 4, "S")) -> Graph:
@@ -20,8 +21,8 @@ def inferred(b: Builder, *outputs: str, shape: tuple[int | str, ...] = (1, 4, "S
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(network=graphs.networks(), extra=st.integers(0, 9))
-def test_shapes_are_those_of_onnxruntime(network: graphs.Network, extra: int) -> None:
+@given(network=networks(), extra=st.integers(0, 9))
+def test_shapes_are_those_of_onnxruntime(network: Network, extra: int) -> None:
     graph = infer(batch_graph(network.model))
     items = 60 + extra
     x = np.zeros((1, network.channels, items), np.float32)

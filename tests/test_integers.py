@@ -16,7 +16,7 @@ import pulse
 from pulse.cli import main
 from pulse.plan import Plan
 from pulse.step import room_size
-from tests import graphs
+from tests import graphs, itemwise
 from tests.graphs import FLOAT, Builder, Draw, compiled
 from tests.test_plan import resealed
 from tests.test_streaming import EXAMPLES, assert_equal
@@ -32,7 +32,7 @@ def networks(draw: Draw) -> tuple[onnx.ModelProto, Any]:
     b = Builder(draw(st.integers(0, 99)))
     to = draw(st.sampled_from([INT32, INT64]))
     dtype = helper.tensor_dtype_to_np_dtype(to)
-    y = graphs.integers(b, draw, ("x", CHANNELS), dtype)
+    y = itemwise.integers(b, draw, ("x", CHANNELS), dtype)
     return b.model((1, CHANNELS, "S"), [b.add("Add", y, b.constant(1, dtype))], (to, to)), dtype
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pulse import declutter, evaluate, fuse, infer, load, lower, pulsify, reference
+from pulse import declutter, evaluate, fuse, infer, lower, opset, pulsify, reference
 from pulse.errors import GraphError, PlanError
 from pulse.place import lives
 from pulse.plan import Plan
 from pulse.step import Slot
 from tests import graphs
 from tests.graphs import Builder, compiled
+from tests.networks import Network, networks
 
 EXAMPLES = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -31,7 +32,7 @@ def kernels(plan: Plan) -> list[str]:
 
 ON_CONSTANTS = {"Range", "Shape", "Size"}  # these are computed by the compiler or refused
 OURS = {"ReduceVariance", "RunningMax", "RunningMean", "RunningVariance"}  # these no file has
-STREAMED = set(load.OPS) - {"Constant", "Upsample"} - ON_CONSTANTS | OURS
+STREAMED = set(opset.OPS) - {"Constant", "Upsample"} - ON_CONSTANTS | OURS
 VIEWED = {"ConstantOfShape", "Flatten", "Squeeze", "Unsqueeze"}  # these become an Expand, or a Reshape
 ONLY_PULSED = {"Delay", "Fill", "Front", "Gate", "Stuff", "Take"}
 TURNED = {"ConvTranspose"}  # this becomes a Conv
@@ -59,7 +60,7 @@ def test_every_activation_that_is_fused_has_a_kernel() -> None:
 
 
 def test_what_is_evaluated_is_an_op() -> None:
-    assert set(evaluate.EVALUATIONS) | {"Shape", "Size"} <= set(load.OPS)
+    assert set(evaluate.EVALUATIONS) | {"Shape", "Size"} <= set(opset.OPS)
     assert set(evaluate.EVALUATIONS) | {"Shape", "Size"} >= ON_CONSTANTS
 
 
@@ -123,8 +124,8 @@ def overlap(a: Slot, b: Slot) -> bool:
 
 
 @EXAMPLES
-@given(network=graphs.networks())
-def test_slots_that_live_at_the_same_time_lie_apart(network: graphs.Network) -> None:
+@given(network=networks())
+def test_slots_that_live_at_the_same_time_lie_apart(network: Network) -> None:
     plan = compiled(network.model, network.pulse)
     for room in ("state", "weights"):
         for a, b in combinations([slot for slot in plan.slots if slot.room == room], 2):
@@ -144,8 +145,8 @@ def test_slots_that_do_not_meet_share_memory() -> None:
 
 
 @EXAMPLES
-@given(network=graphs.networks())
-def test_the_same_model_gives_the_same_plan(network: graphs.Network) -> None:
+@given(network=networks())
+def test_the_same_model_gives_the_same_plan(network: Network) -> None:
     one, two = (compiled(network.model, network.pulse) for _ in range(2))
     assert one._content() == two._content()
 
@@ -173,8 +174,8 @@ def test_the_receptive_field_is_what_one_output_sees() -> None:
 
 
 @EXAMPLES
-@given(network=graphs.networks(layers=4))
-def test_nothing_beyond_the_receptive_field_is_seen(network: graphs.Network) -> None:
+@given(network=networks(4))
+def test_nothing_beyond_the_receptive_field_is_seen(network: Network) -> None:
     """An impulse moves no more output items than the receptive field says, where nothing is remembered for good."""
     plan = compiled(network.model, network.pulse)
     if {"CumSum", "GRU", "LSTM", "RNN"} & set(kernels(plan)):

@@ -17,6 +17,7 @@ from pulse.errors import NotStreamable
 from pulse.reference import KERNELS
 from tests import graphs
 from tests.graphs import Builder
+from tests.networks import Network, networks
 
 CHANNELS, WINDOW = 3, 6
 Net = Callable[[Builder, str], str]
@@ -156,7 +157,7 @@ def test_what_runs_behind_a_delay_starts_with_the_first_item(what: str, tmp_path
         np.testing.assert_allclose(found[item + 5 : item + 6], wanted, atol=1e-4)
 
 
-def pooled(network: graphs.Network, op: str) -> graphs.onnx.ModelProto:
+def pooled(network: Network, op: str) -> graphs.onnx.ModelProto:
     """The network with its first output reduced over time, and no other."""
     model = graphs.onnx.ModelProto.FromString(network.model.SerializeToString())
     x, axes = model.graph.output[0].name, graphs.numpy_helper.from_array(np.array([network.axes[0]]), "axes")
@@ -180,8 +181,8 @@ def so_far(op: str, y: Any) -> Any:
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(network=graphs.networks(4), op=st.sampled_from(["Mean", "Max", "Variance"]))
-def test_the_law_of_what_runs(network: graphs.Network, op: str, tmp_path_factory: Any) -> None:
+@given(network=networks(4), op=st.sampled_from(["Mean", "Max", "Variance"]))
+def test_the_law_of_what_runs(network: Network, op: str, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "pooled.onnx"
     path.write_bytes(pooled(network, op).SerializeToString())
     plan = pulse.compile(path, network.pulse, "running")

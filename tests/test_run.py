@@ -15,6 +15,7 @@ from pulse.place import lives
 from pulse.plan import Plan
 from tests import graphs
 from tests.graphs import Builder, compiled
+from tests.networks import Network, networks
 
 PULSE = 4
 CHANNELS = 3
@@ -67,8 +68,8 @@ class Poisoned(pulse.State):
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
-@given(network=graphs.networks())
-def test_nothing_is_read_that_was_not_written(network: graphs.Network) -> None:
+@given(network=networks())
+def test_nothing_is_read_that_was_not_written(network: Network) -> None:
     plan = compiled(network.model, network.pulse)
     x = np.random.default_rng(1).standard_normal((1, network.channels, graphs.enough(plan))).astype(np.float32)
     clean, poisoned = pulse.State(plan), Poisoned(plan)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import pulse
 from pulse.cli import main
 from pulse.errors import GraphError, LoadError, NotStreamable
-from tests import graphs
+from tests import graphs, itemwise
 from tests.graphs import Builder, Draw
+from tests.networks import Network, networks
 from tests.test_streaming import EXAMPLES, FEW
 
 NUMBERS = 6  # of what is given anew
@@ -81,7 +82,7 @@ def computed(b: Builder, draw: Draw, row: str) -> str:
         case "cut":
             return b.add("Slice", row, *(b.constant([number]) for number in (-1, -graphs.END, 1, -1)))
         case "reduced":
-            return b.add("Add", row, b.add(draw(st.sampled_from(graphs._REDUCE)), row, b.constant([0, 1]), keepdims=0))
+            return b.add("Add", row, b.add(draw(st.sampled_from(itemwise.REDUCE)), row, b.constant([0, 1]), keepdims=0))
         case "evened out":
             return b.add("LayerNormalization", row, b.floats(NUMBERS), b.floats(NUMBERS), epsilon=0.1)
     twice = b.add("ConvTranspose", image, b.floats(1, 1, 3), strides=[2], pads=[1, 0])
@@ -137,8 +138,8 @@ def test_a_stream_meets_what_has_no_time(model: onnx.ModelProto, size: int) -> N
 
 
 @FEW
-@given(network=graphs.networks())
-def test_a_whole_stream_at_once_is_the_same_network(network: graphs.Network, tmp_path_factory: Any) -> None:
+@given(network=networks())
+def test_a_whole_stream_at_once_is_the_same_network(network: Network, tmp_path_factory: Any) -> None:
     """Without time nothing waits and nothing is remembered: a second run gives the same again."""
     model = onnx.ModelProto()
     model.CopyFrom(network.model)

@@ -18,6 +18,7 @@ import pulse
 from pulse.errors import NotStreamable
 from tests import graphs, wavenet
 from tests.graphs import Builder
+from tests.networks import Network, networks
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 # a night has time for more of them, and for others every time: EXAMPLES=5000
@@ -34,8 +35,8 @@ def noise(plan: pulse.Plan, channels: int) -> Any:
 
 
 @EXAMPLES
-@given(network=graphs.networks())
-def test_streaming_equals_batch(network: graphs.Network) -> None:
+@given(network=networks())
+def test_streaming_equals_batch(network: Network) -> None:
     plan = graphs.compiled(network.model, network.pulse)
     x = noise(plan, network.channels)
     found = graphs.streamed(plan, x, network.axes)
@@ -43,8 +44,8 @@ def test_streaming_equals_batch(network: graphs.Network) -> None:
 
 
 @FEW
-@given(network=graphs.networks(), heard=st.integers(0, 5))
-def test_a_reset_forgets_everything(network: graphs.Network, heard: int) -> None:
+@given(network=networks(), heard=st.integers(0, 5))
+def test_a_reset_forgets_everything(network: Network, heard: int) -> None:
     plan = graphs.compiled(network.model, network.pulse)
     x = noise(plan, network.channels)
     fresh = graphs.streamed(plan, x, network.axes)
@@ -56,8 +57,8 @@ def test_a_reset_forgets_everything(network: graphs.Network, heard: int) -> None
 
 
 @FEW
-@given(network=graphs.networks())
-def test_two_states_do_not_disturb_each_other(network: graphs.Network) -> None:
+@given(network=networks())
+def test_two_states_do_not_disturb_each_other(network: Network) -> None:
     plan = graphs.compiled(network.model, network.pulse)
     x = noise(plan, network.channels)
     alone = graphs.streamed(plan, x, network.axes)
@@ -71,8 +72,8 @@ def test_two_states_do_not_disturb_each_other(network: graphs.Network) -> None:
 
 
 @FEW
-@given(network=graphs.networks())
-def test_the_pulse_does_not_matter(network: graphs.Network) -> None:
+@given(network=networks())
+def test_the_pulse_does_not_matter(network: Network) -> None:
     """A pulse of twice the size gives the same items, behind a delay that is the same."""
     single, double = (graphs.compiled(network.model, network.pulse * times) for times in (1, 2))
     assert single.delay == double.delay

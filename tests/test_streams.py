@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import pulse
 from tests import graphs
 from tests.graphs import Builder, compiled
+from tests.networks import Network, networks
 from tests.test_streaming import FEW, assert_equal
 
 STREAMS = 3
@@ -24,8 +25,8 @@ def pieces(plan: pulse.Plan, channels: int, streams: int = STREAMS) -> list[Any]
 
 
 @FEW
-@given(network=graphs.networks())
-def test_every_stream_is_what_it_would_be_alone(network: graphs.Network) -> None:
+@given(network=networks())
+def test_every_stream_is_what_it_would_be_alone(network: Network) -> None:
     plan = compiled(network.model, network.pulse)
     together, alone = pulse.State(plan, streams=STREAMS), [pulse.State(plan) for _ in range(STREAMS)]
     for piece in pieces(plan, network.channels):
@@ -36,8 +37,8 @@ def test_every_stream_is_what_it_would_be_alone(network: graphs.Network) -> None
 
 
 @FEW
-@given(network=graphs.networks(), stream=st.integers(0, STREAMS - 1), heard=st.integers(0, 4))
-def test_a_reset_of_one_stream_leaves_the_others(network: graphs.Network, stream: int, heard: int) -> None:
+@given(network=networks(), stream=st.integers(0, STREAMS - 1), heard=st.integers(0, 4))
+def test_a_reset_of_one_stream_leaves_the_others(network: Network, stream: int, heard: int) -> None:
     plan = compiled(network.model, network.pulse)
     state, untouched, fresh = (pulse.State(plan, streams=STREAMS) for _ in range(3))
     parts = pieces(plan, network.channels)
@@ -53,8 +54,8 @@ def test_a_reset_of_one_stream_leaves_the_others(network: graphs.Network, stream
 
 
 @FEW
-@given(network=graphs.networks(), heard=st.integers(0, 4))
-def test_a_snapshot_goes_on_where_it_was_taken(network: graphs.Network, heard: int) -> None:
+@given(network=networks(), heard=st.integers(0, 4))
+def test_a_snapshot_goes_on_where_it_was_taken(network: Network, heard: int) -> None:
     plan = compiled(network.model, network.pulse)
     one, other = (pulse.State(plan, streams=2) for _ in range(2))
     parts = pieces(plan, network.channels, 2)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from pulse import positions
 from pulse.absorb import gate_of_two, pad_into_conv, scale_after_conv, scale_before_conv
 from pulse.argument import axis_of
 from pulse.composite import COMPOSITES, written_out
@@ -31,8 +32,10 @@ from pulse.upsampling import factors
 # ops that a rule below always removes, so that the later stages have no row for them
 REMOVED = (
     "BatchNormalization",
+    "GatherND",
     "Gemm",
     "Identity",
+    "Range",
     "Split",
     "Sum",
     *COMPOSITES,
@@ -43,6 +46,7 @@ _MAX_WALKS = 20  # a graph that has not settled by then feeds itself
 
 def declutter(graph: Graph, explain: Explain | None = None) -> Graph:
     """The same function of the stream in fewer nodes; `explain` is told what every rule replaced."""
+    graph = rewrite(graph, positions.FIRST, infer, explain)
     graph = rewrite(graph, RULES, infer, explain)
     for _ in range(_MAX_WALKS):
         laid = laid_out(graph)
@@ -294,4 +298,5 @@ RULES: tuple[Rule, ...] = (
     scale_after_conv,
     scale_before_conv,
     gate_of_two,
+    *positions.RULES,
 )

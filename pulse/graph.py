@@ -23,6 +23,10 @@ MAX_RANK = 8
 ABSENT = ""  # the name ONNX gives to an optional input that is left out
 
 
+class TimeByTimeError(NotStreamable):
+    """A value would have time on two axes."""
+
+
 @dataclass(frozen=True)
 class Stream:
     """Where time is: its axis, its length in the batch model, and the items by which the pulsed value lags."""
@@ -59,7 +63,7 @@ def fact(shape: tuple[Length, ...], dtype: str = "float32") -> Fact:
     """The fact of a batch value: time is the axis whose length contains `S`."""
     streams = [Stream(axis, length) for axis, length in enumerate(shape) if isinstance(length, Dim)]
     if len(streams) > 1:
-        raise NotStreamable(f"a value of shape {shown(shape)} has the stream on more than one axis")
+        raise TimeByTimeError(f"a value of shape {shown(shape)}, with the stream on more than one axis")
     return Fact(dtype, shape, streams[0] if streams else None)
 
 

@@ -17,7 +17,7 @@ from pulse.argument import Given, alike, broadcast, need, shapes
 from pulse.dim import DimError, product
 from pulse.errors import GraphError, NotStreamable, PulseError
 from pulse.evaluate import DTYPES, evaluate
-from pulse.graph import MAX_ELEMENTS, MAX_RANK, Fact, Graph, Node, fact, known, shown
+from pulse.graph import MAX_ELEMENTS, MAX_RANK, Fact, Graph, Node, TimeByTimeError, fact, known, shown
 from pulse.step import held
 
 MAX_KNOWN = 32 << 20  # elements of all constants together, folded ones included
@@ -49,7 +49,7 @@ def outputs(node: Node, given: Given) -> list[Fact]:
         if values is not None:
             return [known(value) for value in values]
         if node.op not in RULES:
-            raise _on_constants_only(node)
+            raise NotStreamable(f"{node} is supported on constants only, not on what depends on the input")
         if node.op in OF_FLOATS and held(need(node, given, 0).dtype) != "float32":
             raise GraphError(f"{node} computes with float32, not {need(node, given, 0).dtype}; cast it before")
         made = RULES[node.op](node, given)
@@ -60,15 +60,10 @@ def outputs(node: Node, given: Given) -> list[Fact]:
         raise NotStreamable(f"infer: {node} makes a length that cannot be written down: {error}") from error
     except (IndexError, ValueError, ZeroDivisionError) as error:
         raise GraphError(f"infer: {node} does not fit its inputs {shapes(given)}: {error}") from error
+    except TimeByTimeError as error:
+        raise NotStreamable(f"infer: {node} makes {error}, {layers.NOT_ALL_OF_IT}") from error
     except PulseError as error:
         raise type(error)(f"infer: {error}") from error
-
-
-def _on_constants_only(node: Node) -> NotStreamable:
-    said = f"{node} is supported on constants only, not on what depends on the input"
-    if node.op == "Range":
-        said += "; write a window of the past as slices of its padded front, stacked, or as a convolution"
-    return NotStreamable(said)
 
 
 def _known_if_empty(item: Fact) -> Fact:
@@ -215,6 +210,7 @@ RULES: Mapping[str, Rule] = {
     "Expand": moves.expand,
     "Flatten": moves.flatten,
     "Gather": moves.gather,
+    "GatherND": moves.gather_nd,
     "Gemm": layers.gemm,
     "GlobalAveragePool": layers.global_pool,
     "GlobalMaxPool": layers.global_pool,
@@ -238,6 +234,7 @@ RULES: Mapping[str, Rule] = {
     "ReduceVariance": layers.variance,
     "Reshape": moves.reshape,
     "Resize": upsampling.resize,
+    "Range": moves.counted,
     "RunningMax": _same,
     "RunningMean": _same,
     "RunningVariance": _same,
@@ -249,5 +246,6 @@ RULES: Mapping[str, Rule] = {
     "Sum": _broadcast,
     "Tile": moves.tile,
     "Transpose": moves.transpose,
+    "Unfold": moves.unfold,
     "Unsqueeze": moves.unsqueeze,
 }

@@ -11,6 +11,12 @@ from pulse.graph import Fact, Node, fact
 from pulse.pooling import ALL_SO_FAR, pooled
 from pulse.window import windows
 
+NOT_ALL_OF_IT = (
+    "as attention over all of it does, even if a mask then hides most, and would need the whole stream at once; attend "
+    "to the last items only, such as padded.unfold(1, width, 1) with width - 1 items padded in front, or use "
+    "convolutions or a recurrent layer"
+)
+
 
 def conv(node: Node, given: Given) -> list[Fact]:
     """(n, filters, *places), one place for each window."""
@@ -134,10 +140,7 @@ def matmul(node: Node, given: Given) -> list[Fact]:
 
 
 def _time_by_time(node: Node) -> NotStreamable:
-    return NotStreamable(
-        f"{node} multiplies time with time, as attention over all of it does, and would need the whole stream at once; "
-        "use attention to the last items, stacked as slices of the padded front, convolutions or a recurrent layer"
-    )
+    return NotStreamable(f"{node} multiplies time with time, {NOT_ALL_OF_IT}")
 
 
 def gemm(node: Node, given: Given) -> list[Fact]:

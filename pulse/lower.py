@@ -335,6 +335,13 @@ def _slice(lo: Lowering, node: Node) -> None:
     lo.views[node.outputs[0]] = view
 
 
+def _unfold(lo: Lowering, node: Node) -> None:
+    x, axis = lo.read(node), node.integer("axis", 0)
+    apart = (x.strides[axis] * node.integer(key, 1) for key in ("stride", "dilation"))
+    strides = (*x.strides[:axis], *apart, *x.strides[axis + 1 :])
+    lo.views[node.outputs[0]] = replace(x, shape=lo.shape(node), strides=strides)
+
+
 def _transpose(lo: Lowering, node: Node) -> None:
     lo.views[node.outputs[0]] = lo.read(node).transposed(node.integers("perm", ()))
 
@@ -377,4 +384,5 @@ RULES: Mapping[str, Rule] = {
     "Stuff": _stuff,
     "Take": _take,
     "Transpose": _transpose,
+    "Unfold": _unfold,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from pulse.dim import Dim, Length, product
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Fact, Node, fact, shown
 from pulse.step import held
+from pulse.window import unfolded
 
 _TO_THE_END = (1 << 31) - 1  # exporters write the largest 32-bit or 64-bit integer for "to the end"
 MAX_TIMES = 64  # that a value is repeated along one axis
@@ -200,7 +202,8 @@ def gather(node: Node, given: Given) -> list[Fact]:
     x, indices = need(node, given, 0), need(node, given, 1)
     axis = axis_of(node, node.integer("axis", 0), len(x.shape))
     if indices.value is None:
-        return _looked_up(node, x, indices)
+        time = x.stream is not None and x.stream.axis == axis
+        return [_at_places(x, indices, axis)] if time and indices.stream else _looked_up(node, x, indices)
     length = x.shape[axis]
     if isinstance(length, Dim):
         raise NotStreamable(f"{node} takes single items of time, which has no end; slice from the front instead")
@@ -214,6 +217,34 @@ def _looked_up(node: Node, table: Fact, indices: Fact) -> list[Fact]:
     if table.value is None or node.integer("axis", 0) or held(indices.dtype) != "int64":
         raise NotStreamable(f"{node} looks up by the stream; only rows of a constant, by integers, are supported")
     return [fact((*indices.shape, *table.shape[1:]), table.dtype)]
+
+
+def _at_places(x: Fact, indices: Fact, axis: int) -> Fact:
+    """Items of time at places that count along it."""
+    return fact((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
+
+
+def gather_nd(node: Node, given: Given) -> list[Fact]:
+    """The first axis, as by a `Gather`; indices have one more axis of one item."""
+    x, indices = need(node, given, 0), need(node, given, 1)
+    if node.integer("batch_dims", 0) or not indices.shape or indices.shape[-1] != 1:
+        raise NotStreamable(f"{node} looks up along several axes at once; index one axis after the other")
+    value = None if indices.value is None else indices.value[..., 0]
+    return gather(node, [x, replace(indices, shape=indices.shape[:-1], value=value)])
+
+
+def counted(node: Node, given: Given) -> list[Fact]:
+    """The places of a `Range` along time."""
+    start, end, step = (numbers(node, given, index) or [0] for index in range(3))
+    if not isinstance(start[0], int) or not isinstance(step[0], int) or step[0] < 1:
+        raise NotStreamable(f"{node} counts along time by {step[0]} from {start[0]}; only numbers above 0 go forwards")
+    return [fact(((end[0] - start[0] + step[0] - 1) // step[0],), need(node, given, 0).dtype)]
+
+
+def unfold(node: Node, given: Given) -> list[Fact]:
+    """The windows along time, and behind that axis the items of each."""
+    x, axis, slide = need(node, given, 0), node.integer("axis", 0), unfolded(node)
+    return [fact((*x.shape[:axis], slide.length(x.shape[axis]), slide.kernel, *x.shape[axis + 1 :]), x.dtype)]
 
 
 def expand(node: Node, given: Given) -> list[Fact]:

@@ -53,6 +53,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "Floor": (),
     "GRU": (*_RECURRENT, "linear_before_reset"),
     "Gather": ("axis",),
+    "GatherND": ("batch_dims",),
     "Gelu": ("approximate",),
     "Gemm": ("alpha", "beta", "transA", "transB"),
     "GlobalAveragePool": (),

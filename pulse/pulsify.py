@@ -106,6 +106,12 @@ def _scalar(p: Pulsifier, node: Node, index: int) -> int | float | None:
 
 def _gather(p: Pulsifier, node: Node) -> None:
     table, indices = node.inputs
+    if p.batch.facts[indices].value is None and p.batch.facts[table].stream:
+        raise p.refuse(
+            node,
+            "takes items of time at places that it computes; those of a window are taken where they count along time, "
+            "such as torch.arange(S)[:, None] + torch.arange(width) into what was padded in front",
+        )
     if p.batch.facts[indices].value is None:
         taken = Node("Take", node.name, (indices, table), node.outputs)
         p.emit(taken, p.delay_before(taken))
@@ -257,5 +263,6 @@ RULES: Mapping[str, Rule] = {
     "Softmax": _off_axis,
     "Squeeze": _reshape,
     "Transpose": _transpose,
+    "Unfold": sliding.unfold,
     "Unsqueeze": _reshape,
 }

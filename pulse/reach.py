@@ -40,6 +40,8 @@ def fields(graph: Graph) -> Mapping[str, int]:
 
 def _reach(node: Node, axis: int) -> int:
     """Items behind the first one that a window sees, if it slides along time."""
+    if node.op == "Unfold":
+        return (node.integer("taps", 1) - 1) * node.integer("dilation", 1)
     kernel = node.integers("kernel", ())
     if not 0 <= axis < len(kernel):
         return 0

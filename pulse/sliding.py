@@ -9,7 +9,7 @@ import numpy as np
 from pulse.graph import Array, Attribute, Fact, Node, fact
 from pulse.pulsifier import Pulsifier
 from pulse.step import held
-from pulse.window import Window, turned, windows
+from pulse.window import Window, turned, unfolded, windows
 
 # what a max pool pads with: no number of the kind is lower
 LOWEST = {"float32": -3.4028234663852886e38, "int64": -(2.0**63)}
@@ -45,6 +45,15 @@ def average_pool(p: Pulsifier, node: Node) -> None:
     made = p.pulsed(p.batch.facts[node.outputs[0]], delay, node)
     mean = p.between("AveragePool", f"{node.outputs[0]}.mean", (name,), made, **_sliding(slides))
     p.emit(Node("Div", node.name, (mean, share), node.outputs), delay)
+
+
+def unfold(p: Pulsifier, node: Node) -> None:
+    """Wait for what the window sees; it is a view of that."""
+    slide, delay, value = unfolded(node), p.delay_before(node), node.number("value", 0.0)
+    name = p.fill(node.inputs[0], delay, value) if delay and slide.before > 0 else node.inputs[0]
+    wait = slide.extra(delay) + slide.stride * max(0, p.least_delay(node.outputs[0]) - slide.delay(delay))
+    name = p.delay(name, wait, slide.overlap, value if slide.before > 0 else 0.0)
+    p.emit(replace(node, inputs=(name,)), (delay + wait + slide.overlap - slide.before) // slide.stride)
 
 
 def conv_transpose(p: Pulsifier, node: Node) -> None:

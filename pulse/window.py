@@ -35,6 +35,12 @@ class Window:
         """Past items that the windows of a new pulse see again."""
         return max(0, self.span - self.stride)
 
+    @property
+    def attributes(self) -> dict[str, int]:
+        """The attributes of an `Unfold` by it."""
+        numbers = ("kernel", "dilation", "stride", "before", "after")
+        return {("taps" if key == "kernel" else key): int(getattr(self, key)) for key in numbers}
+
     def length(self, items: Length) -> Length:
         """How many windows fit over `items`."""
         return (items + (self.before + self.after + self.beyond - self.span)) // self.stride + 1
@@ -55,6 +61,11 @@ class Window:
     def delay(self, delay: int) -> int:
         """The delay behind the window, for a delay in front of it."""
         return (delay + self.extra(delay) + self.overlap - self.before) // self.stride
+
+
+def unfolded(node: Node) -> Window:
+    """The window of an `Unfold`."""
+    return Window(*(node.integer(key, 0) for key in ("taps", "dilation", "stride", "before", "after")))
 
 
 def windows(node: Node, kernel: tuple[int, ...], lengths: tuple[Length, ...]) -> tuple[Window, ...]:

@@ -153,5 +153,18 @@ def _more(b: Builder, draw: Draw, x: Stream) -> Stream:
     return b.add("ConvTranspose", x[0], *weights, group=group, **sizes), filters * group
 
 
+def _places(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """A window of the past by indices that count along time, or a value for every place."""
+    length = b.add("Squeeze", b.add("Shape", x[0], start=2))
+    times = b.add("Range", b.constant(0), length, b.constant(1))
+    if draw(st.booleans()):
+        return b.add("Mul", x[0], b.add("Cos", b.add("Cast", times, to=1))), x[1]
+    width = draw(st.integers(1, 4))
+    padded = b.add("Pad", x[0], b.constant([0, 0, width - 1, 0, 0, 0]))
+    places = b.add("Add", b.add("Unsqueeze", times, b.constant([0])), b.constant(np.arange(width)[:, None]))
+    y = b.add("Gather", padded, places, axis=2)  # (1, channels, width, time)
+    return b.add("Reshape", y, b.constant([1, x[1] * width, -1])), x[1] * width
+
+
 LAYERS = (_conv, _conv, _conv, _residual, _residual, _pool, _pad, _gate, _front, _image, _image)
-LAYERS += (_recurrent, _recurrent, _front_of_time, _sum, _more)
+LAYERS += (_recurrent, _recurrent, _front_of_time, _sum, _more, _places)

@@ -94,7 +94,9 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("integers as floats", GraphError, "computes with float32, not int64; cast it before"),
     ("integers as weights", GraphError, "combines float32 and int64; cast them to one type"),
     ("two types", GraphError, "combines float32 and int64; cast them to one type"),
-    ("range", NotStreamable, "on constants only, .*; write a window of the past as slices of its padded front"),
+    ("range", NotStreamable, r"counts along time by -1 from 0; only numbers above 0 go forwards"),
+    ("band", NotStreamable, r"\(Sub\) makes a value of shape \(S, S\), .*, even if a mask then hides most, .*unfold"),
+    ("two indices", NotStreamable, "looks up along several axes at once; index one axis after the other"),
     ("layer norm", NotStreamable, "normalises over time, so nothing comes out before the stream ends"),
     ("group norm", NotStreamable, "normalises over time"),
     ("einsum over time", NotStreamable, "sums over time"),
@@ -171,8 +173,13 @@ def refused(what: str, b: Builder) -> str:
         case "two types":
             return b.add("Add", "x", b.constant(1))
         case "range":
-            length = b.add("Gather", b.add("Shape", "x"), b.constant(2))
-            return b.add("Range", b.constant(0), length, b.constant(1))
+            length = b.add("Squeeze", b.add("Shape", "x", start=2))
+            return b.add("Range", b.constant(0), length, b.constant(-1))
+        case "band":
+            times = b.add("Range", b.constant(0), b.add("Squeeze", b.add("Shape", "x", start=2)), b.constant(1))
+            return b.add("Sub", b.add("Unsqueeze", times, ints(1)), times)
+        case "two indices":
+            return b.add("GatherND", "x", ints(0, 0))
         case "layer norm":
             return b.add("LayerNormalization", "x", b.floats(1), axis=-1)
         case "group norm":

@@ -1,0 +1,237 @@
+"""Windows that are written with indices: what takes items `t + j` of time, with `t` counting along it, is one view.
+
+Theory of operation. Frameworks write a window that slides along time as a `Gather` at places that count: a `Range`,
+turned into the shape it must have, plus offsets that are constants. `Places` says what such indices are; the nodes that
+make them are read back to their `Range`. Whoever reads time at places of any other kind is refused by `pulsify`.
+
+These rules come before all others of `declutter`, which then turn a `Range` that is left into a sum of ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pulse.argument import axis_of
+from pulse.dim import Dim, DimError, Length, product
+from pulse.graph import Array, Fact, Node
+from pulse.moves import pads
+from pulse.rewrite import Patch, Rule, Site, Written
+from pulse.window import Window, unfolded
+
+
+@dataclass(frozen=True)
+class Places:
+    """Item `t` is `step*t + offsets`, but not less than `least` nor more than `most`; `offsets` has no axis of time
+    but one item in its stead."""
+
+    step: int
+    offsets: Array
+    least: Length | None = None
+    most: Length | None = None
+
+
+def window_of_places(site: Site) -> Patch | None:
+    """gather(x, step*t + (0, 1, 2)) = unfold(x, 3)"""
+    node = site.node
+    facts = [site.graph.facts[name] for name in node.inputs] if node.op == "Gather" else []
+    if len(facts) < 2 or facts[0].stream is None or facts[1].stream is None:
+        return None
+    places, time = _places(site, node.inputs[1]), facts[0].stream.axis
+    if places is None or not places.offsets.size or axis_of(node, node.integer("axis", 0), len(facts[0].shape)) != time:
+        return None
+    y, first = Written(site), int(places.offsets.min())
+    if not _bounded_by_time(places, first, facts[0].stream.length):
+        return None
+    x, taps = _edged(y, facts[0], max(0, -first)), places.offsets.reshape(-1) - first
+    slide = _window(taps, places.step, max(first, 0))
+    made = _fitting(slide, facts[0].stream.length + max(0, -first), facts[1].stream.length, places.most is not None)
+    if made is None:
+        return None
+    x = y.add("Unfold", x, axis=time, **made.attributes)
+    if slide.kernel != taps.size or np.any(np.diff(taps) < 0):
+        x = y.add("Gather", x, y.constant(taps // slide.dilation), axis=time + 1)
+    return _shaped(y, x, time, facts)
+
+
+def _bounded_by_time(places: Places, first: int, items: Length) -> bool:
+    """Whether no place is in front of time, and none is held back by another bound than its ends."""
+    if places.most is not None and places.most != items - 1:
+        return False
+    return places.least == 0 or (places.least is None and first >= 0)
+
+
+def _edged(y: Written, x: Fact, first: int) -> str:
+    """What is in front of time, if that is asked for, is its first item."""
+    assert x.stream is not None
+    if not first:
+        return y.x
+    before = np.zeros(2 * len(x.shape), np.int64)
+    before[x.stream.axis] = first
+    return y.add("Pad", y.x, y.constant(before), mode="edge")
+
+
+def _window(taps: Array, step: int, first: int) -> Window:
+    """The window from the first tap to the last one; `before` below 0 is a cut."""
+    apart = int(np.gcd.reduce(taps)) or 1
+    return Window(int(taps.max()) // apart + 1, apart, step, -first, 0)
+
+
+def _fitting(slide: Window, items: Length, wanted: Length, free: bool) -> Window | None:
+    """The window at as many places as are `wanted`; only if it is `free` may it look behind the end."""
+    if slide.length(items) == wanted:
+        return slide
+    try:
+        short = (wanted - 1) * slide.stride - (items + (slide.before - slide.span))
+    except DimError:
+        return None
+    return replace(slide, after=short) if isinstance(short, int) and (free or short <= 0) else None
+
+
+def _shaped(y: Written, x: str, time: int, facts: list[Fact]) -> Patch:
+    """The taps, which lie behind time, where and as the indices have them."""
+    source, indices = facts
+    assert indices.stream is not None
+    others, rank = [length for length in indices.shape if not isinstance(length, Dim)], len(indices.shape)
+    if others != [1] or rank != 2:
+        shape = [*[0] * (time + 1), *others, *(length for length in source.shape[time + 1 :])]
+        x = y.add("Reshape", x, y.constant(np.array(shape, np.int64)))
+    order = list(range(time, time + rank))
+    order.insert(indices.stream.axis, order.pop(0))
+    back = (*range(time), *order, *range(time + rank, len(source.shape) + rank - 1))
+    return y.patch("Transpose", x, perm=tuple(back))
+
+
+_DEEPEST = 24  # nodes between a `Range` and who reads it
+
+
+def _places(site: Site, name: str, depth: int = _DEEPEST) -> Places | None:
+    """What the integers `name`, which count along time, are."""
+    node, item = site.producer(name, *_READ_BACK), site.graph.facts[name]
+    if node is None or item.stream is None or not depth:
+        return None
+    values = [site.graph.facts[other].value if other else None for other in node.inputs]
+    if node.op == "Range":
+        return _range(values)
+    if node.op in ("Add", "Sub", "Max", "Min") and len(values) == 2:
+        first = next((index for index, value in enumerate(values) if value is None), 0)
+        inner = _places(site, node.inputs[first], depth - 1)
+        return _with(node, inner, values[1 - first], first) if inner else None
+    inner, before = _places(site, node.inputs[0], depth - 1), site.graph.facts[node.inputs[0]]
+    if inner is None:
+        return None
+    if node.op == "Clip":
+        low, high = (_number(values[index]) if index < len(values) else None for index in (1, 2))
+        return _within(inner, low, high)
+    return replace(inner, offsets=offsets) if (offsets := _moved(node, inner, before, item)) is not None else None
+
+
+def _range(values: list[Array | None]) -> Places | None:
+    start, step = _number(values[0]), _number(values[2])
+    if not isinstance(start, int) or not isinstance(step, int) or step < 1:
+        return None
+    return Places(step, np.array([start]))
+
+
+def _number(value: Array | None) -> Length | None:
+    """The one integer that is there."""
+    if value is None or value.size != 1 or value.dtype.kind not in "iO":
+        return None
+    number = value.reshape(-1)[0]
+    return number if isinstance(number, Dim) else int(number)
+
+
+def _with(node: Node, inner: Places, other: Array | None, first: int) -> Places | None:
+    """Places that a constant is added to or that it bounds."""
+    if node.op in ("Max", "Min"):
+        bound = _number(other)
+        return _within(inner, *((bound, None) if node.op == "Max" else (None, bound))) if bound is not None else None
+    if other is None or other.dtype.kind != "i" or (inner.least, inner.most) != (None, None):
+        return None
+    if node.op == "Sub" and first == 1:
+        return None  # this counts backwards
+    return replace(inner, offsets=inner.offsets + (other if node.op == "Add" else -other))
+
+
+def _within(inner: Places, least: Length | None, most: Length | None) -> Places | None:
+    """Places between two bounds; a second bound on one side is none of ours."""
+    if (least is not None and inner.least is not None) or (most is not None and inner.most is not None):
+        return None
+    return replace(inner, least=inner.least if least is None else least, most=inner.most if most is None else most)
+
+
+def _moved(node: Node, inner: Places, before: Fact, after: Fact) -> Array | None:
+    """The offsets behind a node that only moves them."""
+    assert before.stream is not None and after.stream is not None
+    if node.op in ("Cast", "Identity"):
+        return inner.offsets
+    if node.op == "Transpose":
+        return inner.offsets.transpose(node.integers("perm", tuple(reversed(range(inner.offsets.ndim)))))
+    shape = tuple(1 if isinstance(length, Dim) else length for length in after.shape)
+    if node.op == "Expand":
+        return np.broadcast_to(inner.offsets, shape)
+    in_front = [product(fact.shape[: fact.stream.axis]) for fact in (before, after) if fact.stream]
+    same = before.stream.length == after.stream.length and in_front[0] == in_front[1]
+    return inner.offsets.reshape(shape) if same else None
+
+
+_MOVING = ("Cast", "Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+_READ_BACK = (*_MOVING, "Add", "Clip", "Max", "Min", "Range", "Sub")
+
+
+def places_to_gather(site: Site) -> Patch | None:
+    """gather_nd(x, i) = gather(x, squeeze(i, -1)) along the first axis, or the one that a transpose put there"""
+    node = site.node
+    if node.op != "GatherND":
+        return None
+    y, rank = Written(site), len(site.graph.facts[node.inputs[1]].shape) - 1
+    indices = y.add("Squeeze", node.inputs[1], y.constant(np.array([rank])))
+    move = site.producer(y.x, "Transpose")
+    if move is None:
+        return y.patch("Gather", y.x, indices, axis=0)
+    perm = move.integers("perm", tuple(reversed(range(len(site.graph.facts[y.x].shape)))))
+    first, *rest = perm
+    found = y.add("Gather", move.inputs[0], indices, axis=first)
+    behind = (axis if axis < first else axis + rank - 1 for axis in rest)
+    return y.patch("Transpose", found, perm=(*range(first, first + rank), *behind))
+
+
+def pad_into_window(site: Site) -> Patch | None:
+    """unfold(pad(x)) = unfold(x) that sees the padding in front of time and behind it"""
+    node = site.node
+    pad = site.producer(node.inputs[0], "Pad") if node.op == "Unfold" else None
+    if pad is None or pad.text("mode", "constant") != "constant" or node.integer("before", 0) > 0:
+        return None
+    given = [site.graph.facts[name] if name else None for name in pad.inputs]
+    (before, after), time = pads(pad, given), node.integer("axis", 0)
+    value = given[2].value if len(given) > 2 and given[2] is not None else np.zeros(1)
+    slide = unfolded(node)
+    slide = replace(slide, before=slide.before + before[time], after=slide.after + after[time])
+    before[time] = after[time] = 0
+    if value is None or any((*before, *after)):
+        return None
+    attributes = {**node.attributes, **slide.attributes, "value": float(value.reshape(-1)[0])}
+    add = Node("Unfold", node.name, (pad.inputs[0],), node.outputs, attributes)
+    return Patch(f"{pad} goes into {node}", (node,), (add,))
+
+
+def counting_to_sum(site: Site) -> Patch | None:
+    """range(start, end, step) along time = start + step * (the sum of ones in front)"""
+    node = site.node
+    if node.op != "Range" or site.graph.facts[node.outputs[0]].stream is None:
+        return None
+    y, (length,) = Written(site), site.graph.facts[node.outputs[0]].shape
+    start, step = site.constant(0), site.constant(2)
+    assert start is not None and step is not None  # infer refuses others
+    size = np.empty(1, object)
+    size[0] = length
+    ones = y.add("ConstantOfShape", y.constant(size), value=np.ones(1, start.dtype))
+    if not np.any(start) and np.all(step == 1):
+        return y.patch("CumSum", ones, y.constant(np.array(0)), exclusive=1)
+    count = y.add("CumSum", ones, y.constant(np.array(0)), exclusive=1)
+    return y.patch("Add", y.add("Mul", count, y.constant(step)), y.constant(start))
+
+
+FIRST: tuple[Rule, ...] = (places_to_gather, window_of_places)
+RULES: tuple[Rule, ...] = (places_to_gather, pad_into_window, counting_to_sum)

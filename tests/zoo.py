@@ -340,6 +340,43 @@ class Attention(nn.Module):
         return x + self.last((torch.softmax(scores, dim=-1) @ self.apart(self.value(y))).flatten(2))
 
 
+class Indexed(Attention):
+    """The same, with the past by indices that count along time."""
+
+    def past(self, x: Tensor) -> Tensor:
+        padded = functional.pad(x, (0, 0, self.window - 1, 0))
+        return padded[:, torch.arange(x.shape[1])[:, None] + torch.arange(self.window)]
+
+
+class Clamped(Attention):
+    """The same, with indices into what is there, and a mask over those that would lie in front of it."""
+
+    def places(self, x: Tensor) -> Tensor:
+        return torch.arange(x.shape[1])[:, None] + torch.arange(1 - self.window, 1)
+
+    def past(self, x: Tensor) -> Tensor:
+        return x[:, self.places(x).clamp(min=0)]
+
+    def mask(self, x: Tensor) -> Tensor:
+        return torch.where(self.places(x) < 0, -1e4, 0.0)[None, :, None, None]  # (1, S, 1, 1, window)
+
+
+class Unfolded(Attention):
+    """The same, with the past as a view."""
+
+    def past(self, x: Tensor) -> Tensor:
+        return functional.pad(x, (0, 0, self.window - 1, 0)).unfold(1, self.window, 1).transpose(2, 3)
+
+
+class Columns(Attention):
+    """The same, with the past as columns of an image of one row."""
+
+    def past(self, x: Tensor) -> Tensor:
+        padded = functional.pad(x.transpose(1, 2).unsqueeze(2), (self.window - 1, 0))
+        columns = functional.unfold(padded, (1, self.window))
+        return columns.unflatten(1, (x.shape[2], self.window)).permute(0, 3, 2, 1)
+
+
 class Convolved(Attention):
     """The same, with the past by a convolution that copies, and without a mask: the front is full of zeros."""
 
@@ -376,6 +413,10 @@ ZOO: Mapping[str, Exhibit] = {
     "convnext": Exhibit(convnext, FRAMES, 1, 1),
     "attention": Exhibit(lambda: attention(Attention), FRAMES, 1, 1),
     "convolved": Exhibit(lambda: attention(Convolved), FRAMES, 1, 1),
+    "indexed": Exhibit(lambda: attention(Indexed), FRAMES, 1, 1),
+    "clamped": Exhibit(lambda: attention(Clamped), FRAMES, 1, 1),
+    "columns": Exhibit(lambda: attention(Columns), FRAMES, 1, 1),
+    "unfolded": Exhibit(lambda: attention(Unfolded), FRAMES, 1, 1),
     "transposed": Exhibit(lambda: Transposed(matchbox()), FRAMES, 1, 1),
 }
 

@@ -71,6 +71,15 @@ def _known_if_empty(item: Fact) -> Fact:
     return known(np.zeros(item.sizes, item.dtype)) if item.stream is None and 0 in item.shape else item
 
 
+def followed(node: Node, facts: Mapping[str, Fact]) -> dict[str, Fact]:
+    """What is known behind `node`; nothing if it is refused, or reads what is not known: `infer` is to say so."""
+    try:
+        made = outputs(node, [facts[name] if name else None for name in node.inputs])
+    except (KeyError, PulseError):
+        return {}
+    return {name: item for name, item in zip(node.outputs, made, strict=False) if name}
+
+
 def _check_size(node: Node, output: Fact) -> None:
     sizes = [length for length in output.shape if isinstance(length, int)]
     if min(sizes, default=1) < (1 if output.stream else 0):

@@ -1,4 +1,4 @@
-"""`load`: an ONNX file to a `Graph`. Only this module, `proto` and `inputs` touch the `onnx` package.
+"""`load`: an ONNX file to a `Graph`. Only this module, `proto`, `inputs` and `folding` touch the `onnx` package.
 
 A model file is input from a stranger: its size, counts and shapes are bounded before anything is built from them, and
 what is not in the table of `opset` is refused by name.
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from pulse.dilation import with_dilations
 from pulse.errors import LoadError, UnsupportedOp
+from pulse.folding import folded
 from pulse.graph import Graph, Node, ordered
 from pulse.inputs import closed, inputs_of, named_axes, symbol
 from pulse.proto import array_of, content_of, modern, node_of, trimmed
@@ -45,7 +46,7 @@ def load(path: str | Path, stream: str | None = None) -> Graph:
     if model.functions or proto.sparse_initializer:
         raise LoadError(f"load: {path.name} uses local functions or sparse weights; export it without")
     constants = {tensor.name: array_of(tensor) for tensor in proto.initializer}
-    nodes = []
+    nodes, protos = [], {}
     names = Counter(item.name for item in proto.node)
     for index, item in enumerate(proto.node):
         node = node_of(item, item.name if names[item.name] == 1 and item.name else f"{item.op_type}_{index}", opset)
@@ -53,6 +54,7 @@ def load(path: str | Path, stream: str | None = None) -> Graph:
             constants[node.outputs[0]] = content_of(node)
         else:
             nodes.append(modern(node, constants))
+            protos[node.name] = item
     nodes = _without_unread(nodes, {output.name for output in proto.output})
     given = [value for value in proto.input if value.name not in constants]
     inputs = inputs_of(given, named, path.name)
@@ -64,7 +66,7 @@ def load(path: str | Path, stream: str | None = None) -> Graph:
     if len(symbols) > 1:
         raise LoadError(f"load: {path.name} names time {' and '.join(sorted(symbols))}; give it one name")
     graph = Graph(tuple(nodes), inputs, outputs, constants, metadata=_metadata(model, path))
-    graph = ordered(graph).check("load")
+    graph = folded(ordered(graph).check("load"), protos, opset)
     fixed = {value.name: closed(value, inputs[value.name]) for value in given if named and value.name in named}
     graph = with_dilations(graph, fixed)
     return reopened(graph, fixed) if any(item.stream is None for item in fixed.values()) else graph

@@ -160,6 +160,39 @@ MOVED: Mapping[str, Mapping[str, int]] = {
     "Unsqueeze": {"axes": 1},
 }
 
+# ops that the reference of the onnx package computes, where all that they read is constant
+_OTHERS: tuple[str, ...] = (
+    "BitShift",
+    "BitwiseAnd",
+    "BitwiseNot",
+    "BitwiseOr",
+    "BitwiseXor",
+    "BlackmanWindow",
+    "CenterCropPad",
+)
+_OTHERS += ("Compress", "CumProd", "DFT", "Det", "EyeLike", "GatherElements", "HammingWindow", "HannWindow", "Hardmax")
+_OTHERS += ("IsInf", "IsNaN", "MeanVarianceNormalization", "MelWeightMatrix", "NonZero", "OneHot", "ReverseSequence")
+_OTHERS += ("Scatter", "ScatterElements", "ScatterND", "Shrink", "TopK", "Trilu", "Unique")
+_WITH_ROWS: tuple[str, ...] = (
+    "Acos",
+    "Acosh",
+    "ArgMax",
+    "ArgMin",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
+    "Clip",
+    "Cosh",
+    "CumSum",
+)
+_WITH_ROWS += ("DepthToSpace", "Einsum", "Elu", "Erf", "GatherND", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu")
+_WITH_ROWS += ("LogSoftmax", "MatMul", "Mean", "PRelu", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
+_WITH_ROWS += ("ReduceMean", "ReduceSumSquare", "Relu", "Selu", "Sigmoid", "Sinh", "Softmax", "Softplus", "Softsign")
+_WITH_ROWS += ("SpaceToDepth", "Split", "Sum", "Tan", "ThresholdedRelu")
+FOLDED = frozenset({*_OTHERS, *_WITH_ROWS})
+SHRINKING = ("Compress", "NonZero", "Unique")  # that make as many items as their input says, but no more than it has
+
 # ops that have a graph of their own, and what to do instead
 WITH_BODIES: Mapping[str, str] = {
     "If": "export the branch that is taken, such as the one of model.eval()",

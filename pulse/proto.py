@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from pulse.errors import LoadError, UnsupportedOp
 from pulse.evaluate import DTYPES
 from pulse.graph import MAX_ELEMENTS, MAX_RANK, Array, Attribute, Node
-from pulse.opset import MOVED, OPS, WITH_BODIES
+from pulse.opset import FOLDED, MOVED, OPS, WITH_BODIES
 
 
 def node_of(item: onnx.NodeProto, name: str, opset: int) -> Node:
@@ -26,12 +26,12 @@ def node_of(item: onnx.NodeProto, name: str, opset: int) -> Node:
         raise UnsupportedOp(f"{said} is of the domain {item.domain!r}; only standard ONNX ops are supported")
     if item.op_type in WITH_BODIES:
         raise UnsupportedOp(f"{said} is a graph within the graph, which is not supported; {WITH_BODIES[item.op_type]}")
-    if item.op_type not in OPS:
-        raise UnsupportedOp(f"{said} is an op that is not supported; supported are {', '.join(sorted(OPS))}")
-    _check_form(item, opset, said)
+    if item.op_type not in OPS and item.op_type not in FOLDED:
+        raise not_supported(item.op_type, name, opset)
+    understood = _check_form(item, opset, said)
     attributes = {attribute.name: _attribute(attribute, said) for attribute in item.attribute}
     for key in attributes:
-        if key not in OPS[item.op_type]:
+        if key not in OPS.get(item.op_type, understood):
             raise UnsupportedOp(f"{said} has the attribute {key!r}, which is not supported")
     if item.op_type in ("Hardmax", "LogSoftmax", "Softmax"):
         attributes = _softmax(attributes, opset)
@@ -42,8 +42,14 @@ def node_of(item: onnx.NodeProto, name: str, opset: int) -> Node:
     return Node(op, name, inputs, trimmed([item.output[0] or f"{name}.all", *item.output[1:]]), attributes)
 
 
-def _check_form(item: onnx.NodeProto, opset: int, said: str) -> None:
-    """The op exists in this opset, with as many inputs, outputs and attributes as it must have."""
+def not_supported(op: str, name: str, opset: int) -> UnsupportedOp:
+    """The error that names an op without a row."""
+    said = f"load: node {name!r} ({op}, opset {opset})"
+    return UnsupportedOp(f"{said} is an op that is not supported; supported are {', '.join(sorted(OPS))}")
+
+
+def _check_form(item: onnx.NodeProto, opset: int, said: str) -> set[str]:
+    """The attributes that the op has in this opset; it has as many inputs, outputs and attributes as it must have."""
     try:
         schema = onnx.defs.get_schema(item.op_type, opset)
     except onnx.defs.SchemaError as error:
@@ -55,6 +61,7 @@ def _check_form(item: onnx.NodeProto, opset: int, said: str) -> None:
     nameless = outputs and not item.output[0] and item.op_type not in _LAST_STATES
     if not fits or not required <= given or (schema.min_input and not item.input[0]) or nameless:
         raise LoadError(f"{said} has other inputs, outputs or attributes than its op must have")
+    return set(schema.attributes)
 
 
 _LAST_STATES = ("GRU", "LSTM", "RNN")  # ops that may hand out nothing but their second output and third

@@ -16,9 +16,8 @@ import numpy as np
 
 from pulse.argument import axis_of
 from pulse.dim import Dim, Length
-from pulse.errors import PulseError
 from pulse.graph import Array, Fact, Graph, Node, known
-from pulse.infer import infer, outputs
+from pulse.infer import followed, infer
 
 Facts = Mapping[str, Fact]
 Opening = Callable[[Node, Facts, Facts], Array | None]
@@ -37,18 +36,9 @@ def reopened(graph: Graph, fixed: Facts) -> Graph:
                 name = f"{node.outputs[0]}.open"
                 constants[name], facts[name] = value, known(value)
                 node = replace(node, inputs=(*node.inputs[:index], name, *node.inputs[index + 1 :]))
-            facts |= _followed(node, facts)
+            facts |= followed(node, facts)
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes), constants=constants)
-
-
-def _followed(node: Node, facts: Facts) -> dict[str, Fact]:
-    """What is known behind `node`; nothing if it is refused, and then `infer` is to say so."""
-    try:
-        made = outputs(node, [facts[name] if name else None for name in node.inputs])
-    except PulseError:
-        return {}
-    return {name: item for name, item in zip(node.outputs, made, strict=False) if name}
 
 
 def _opened(node: Node, facts: Facts, closed: Facts) -> tuple[int, Array] | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pulse.elementwise import relu, sigmoid, tanh
-from pulse.step import Floats, Kernel
+from pulse.step import Array, Floats, Kernel
 
 CELLS: Mapping[str, Kernel] = {"Relu": relu, "Sigmoid": sigmoid, "Tanh": tanh}
 BEGUN = -1.0  # what `left` is once the state has got its initial content
@@ -121,3 +121,19 @@ def gru(out: Floats, *arrays: Floats | None, activations: str, clip: float, line
         np.multiply(h, z, out=h)
         np.add(h, new, out=h)
         np.copyto(y, h)
+
+
+def recall(out: Array, state: Array, left: Floats, initial: Array) -> None:
+    """out = the state, or what it is to be before all; `left` items of the warm-up are yet to come, or it is `BEGUN`"""
+    np.copyto(out, initial if left[0] >= 0 else state)
+
+
+def keep(out: Array, left: Floats, old: Array, new: Array, *, item: int) -> None:
+    """out = new, but old if the item of that number in this pulse is one of the warm-up"""
+    np.copyto(out, old if left[0] > item else new)
+
+
+def store(state: Array, left: Floats, last: Array, *, items: int) -> None:
+    """state = last; `left` counts down by the items of a pulse"""
+    np.copyto(state, last)
+    left[0] = max(left[0] - items, BEGUN)

@@ -7,6 +7,7 @@ no general matrix products with flags, and pads only where no convolution could 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from pulse.maxima import places_of_maxima
 from pulse.moves import cuts, pads
 from pulse.rewrite import Explain, Patch, Rule, Site, Written, rewrite
 from pulse.running import WRITTEN_OUT, running_pool, variance_to_means, window_to_pool
+from pulse.scan import opened
 from pulse.step import held
 from pulse.upsampling import factors
 
@@ -274,6 +276,17 @@ _PADDED: Mapping[str, Callable[[Array, int], Array]] = {
     "wrap": lambda places, length: places % length,
 }
 
+
+def graph_within(site: Site) -> Patch | None:
+    """scan(f) = scan(declutter(f))"""
+    node = site.node
+    if node.op != "Scan" or node.integer("decluttered", 0):
+        return None
+    body = replace(declutter(infer(opened(node, site.given))), facts={})
+    attributes = {**node.attributes, "body": body, "decluttered": 1}
+    return Patch(f"the graph in {node} is decluttered", (node,), (replace(node, attributes=attributes),))
+
+
 RULES: tuple[Rule, ...] = (
     known_values,
     nothing_done,
@@ -299,4 +312,5 @@ RULES: tuple[Rule, ...] = (
     scale_before_conv,
     gate_of_two,
     *positions.RULES,
+    graph_within,
 )

@@ -12,7 +12,8 @@ from pulse.graph import Graph, Node, shown
 from pulse.reach import fields
 
 _HEAD = ("node", "op", "shape", "time", "rate", "delay", "field")
-_OF_TIME = ("Delay", "Fill", "Front", "Skip", "Stuff")  # nodes that the batch graph does not have, in blue
+# nodes that the batch graph does not have, in blue
+_OF_TIME = ("Delay", "Fill", "Front", "Keep", "Recall", "Skip", "Store", "Stuff")
 _PATIENCE_S = 60.0  # for a picture
 
 

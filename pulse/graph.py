@@ -17,7 +17,7 @@ from pulse.dim import Dim, Length
 from pulse.errors import GraphError, NotStreamable
 
 Array: TypeAlias = npt.NDArray[Any]
-Attribute: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array
+Attribute: TypeAlias = "int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array | Graph"
 MAX_ELEMENTS = 4 << 20  # in a constant, and in one item of a stream
 MAX_RANK = 8
 ABSENT = ""  # the name ONNX gives to an optional input that is left out
@@ -195,6 +195,8 @@ class Graph:
 
 
 def _short(value: Attribute) -> str:
+    if isinstance(value, Graph):
+        return f"{len(value.nodes)} nodes"
     return f"array{value.shape}" if isinstance(value, np.ndarray) else str(value)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pulse import layers, memory, moves, upsampling
+from pulse import layers, memory, moves, scan, upsampling
 from pulse.argument import Given, alike, broadcast, need, shapes
 from pulse.dim import DimError, product
 from pulse.errors import GraphError, NotStreamable, PulseError
@@ -148,6 +148,14 @@ def _dropout(node: Node, given: Given) -> list[Fact]:
     return [item, replace(item, dtype="bool")]
 
 
+def _scan(node: Node, given: Given) -> list[Fact]:
+    """What the graph within makes of one item, for all of them."""
+    try:
+        return scan.handed_out(node, given, infer(scan.opened(node, given)))
+    except PulseError as error:
+        raise type(error)(str(error).replace("infer: ", f"{node}: ", 1)) from error
+
+
 ELEMENTWISE = (
     "Abs",
     "Acos",
@@ -247,6 +255,7 @@ RULES: Mapping[str, Rule] = {
     "RunningMax": _same,
     "RunningMean": _same,
     "RunningVariance": _same,
+    "Scan": _scan,
     "Slice": moves.sliced,
     "Softmax": layers.softmax,
     "SpaceToDepth": moves.space_to_depth,

@@ -1,4 +1,4 @@
-"""`load`: an ONNX file to a `Graph`. Only this module, `proto`, `inputs` and `folding` touch the `onnx` package.
+"""`load`: an ONNX file to a `Graph`. Nothing but this, `proto`, `body`, `inputs` and `folding` touches `onnx`.
 
 A model file is input from a stranger: its size, counts and shapes are bounded before anything is built from them, and
 what is not in the table of `opset` is refused by name.
@@ -6,19 +6,19 @@ what is not in the table of `opset` is refused by name.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 
+from pulse.body import with_body
 from pulse.dilation import with_dilations
 from pulse.errors import LoadError, UnsupportedOp
 from pulse.folding import folded
 from pulse.graph import Graph, Node, ordered
 from pulse.inputs import closed, inputs_of, named_axes, symbol
-from pulse.proto import array_of, content_of, modern, node_of, trimmed
+from pulse.proto import contents, trimmed
 from pulse.reopen import reopened
 from pulse.unwanted import what_it_is
 from pulse.wire import measure
@@ -41,20 +41,13 @@ def load(path: str | Path, stream: str | None = None) -> Graph:
     model = _parse(path)
     opset = _opset(model, path)
     proto = model.graph
-    if len(proto.node) > MAX_NODES:
-        raise LoadError(f"load: {path.name} has {len(proto.node)} nodes, more than {MAX_NODES}")
+    count = len(proto.node) + sum(len(attribute.g.node) for node in proto.node for attribute in node.attribute)
+    if count > MAX_NODES:
+        raise LoadError(f"load: {path.name} has {count} nodes, more than {MAX_NODES}")
     if model.functions or proto.sparse_initializer:
         raise LoadError(f"load: {path.name} uses local functions or sparse weights; export it without")
-    constants = {tensor.name: array_of(tensor) for tensor in proto.initializer}
-    nodes, protos = [], {}
-    names = Counter(item.name for item in proto.node)
-    for index, item in enumerate(proto.node):
-        node = node_of(item, item.name if names[item.name] == 1 and item.name else f"{item.op_type}_{index}", opset)
-        if node.op == "Constant":
-            constants[node.outputs[0]] = content_of(node)
-        else:
-            nodes.append(modern(node, constants))
-            protos[node.name] = item
+    nodes, constants, protos = contents(proto, opset)
+    nodes = [with_body(node, protos[node.name], opset) if node.op == "Scan" else node for node in nodes]
     nodes = _without_unread(nodes, {output.name for output in proto.output})
     given = [value for value in proto.input if value.name not in constants]
     inputs = inputs_of(given, named, path.name)

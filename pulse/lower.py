@@ -335,6 +335,29 @@ def _slice(lo: Lowering, node: Node) -> None:
     lo.views[node.outputs[0]] = view
 
 
+def _recall(lo: Lowering, node: Node) -> None:
+    """Its output is an array of its own: what reads it may do so after the next states are stored."""
+    name = node.outputs[0]
+    out, left = lo.write(node), lo.state((1,), float(node.integer("wait", 0)))
+    state = lo.state(out.shape, 0.0, kind=out.kind)
+    lo.views |= {f"{name}.stored": state, f"{name}.left": left}
+    lo.step(node, (out,), (state, left, lo.read(node)))
+
+
+def _keep(lo: Lowering, node: Node) -> None:
+    reads = (lo.views[f"{node.inputs[0]}.left"], lo.read(node, 1), lo.read(node, 2))
+    lo.step(node, (lo.write(node),), reads, item=node.integer("item", 0))
+
+
+def _store(lo: Lowering, node: Node) -> None:
+    many, items = node.integer("states", 0), node.integer("items", 0)
+    for index, recalled in enumerate(node.inputs[:many]):
+        writes = lo.views[f"{recalled}.stored"], lo.views[f"{recalled}.left"]
+        lo.step(node, writes, (lo.read(node, many + index),), items=items)
+    for index, name in enumerate(node.outputs):
+        lo.views[name] = lo.read(node, 2 * many + index)
+
+
 def _unfold(lo: Lowering, node: Node) -> None:
     x, axis = lo.read(node), node.integer("axis", 0)
     apart = (x.strides[axis] * node.integer(key, 1) for key in ("stride", "dilation"))
@@ -368,12 +391,14 @@ RULES: Mapping[str, Rule] = {
     "GRU": gru,
     "Gate": _gate,
     "Gather": _gather,
+    "Keep": _keep,
     "LSTM": lstm,
     "LogSoftmax": _softmax,
     "MatMul": _matmul,
     "MaxPool": _pool,
     "Pad": _pad,
     "RNN": rnn,
+    "Recall": _recall,
     "Reshape": _reshape,
     "Resize": _resize,
     "RunningMax": _running_max,
@@ -381,6 +406,7 @@ RULES: Mapping[str, Rule] = {
     "RunningVariance": _running_variance,
     "Slice": _slice,
     "Softmax": _softmax,
+    "Store": _store,
     "Stuff": _stuff,
     "Take": _take,
     "Transpose": _transpose,

@@ -109,6 +109,14 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "RMSNormalization": ("axis", "epsilon", "stash_type"),
     "Resize": _RESIZE,
     "Round": (),
+    "Scan": (
+        "body",
+        "num_scan_inputs",
+        "scan_input_axes",
+        "scan_input_directions",
+        "scan_output_axes",
+        "scan_output_directions",
+    ),
     "Selu": ("alpha", "gamma"),
     "Shape": ("start", "end"),
     "Shrink": ("bias", "lambd"),
@@ -197,6 +205,5 @@ SHRINKING = ("Compress", "NonZero", "Unique")  # that make as many items as thei
 WITH_BODIES: Mapping[str, str] = {
     "If": "export the branch that is taken, such as the one of model.eval()",
     "Loop": "export a layer that walks along time as LSTM, GRU or RNN, and unroll any other loop",
-    "Scan": "export a layer that walks along time as LSTM, GRU or RNN, or as convolutions over its past",
     "SequenceMap": "unroll it",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,11 +35,13 @@ def placed(drafts: Sequence[Draft], lives: Mapping[int, Life]) -> tuple[Slot, ..
             if draft.room == room:
                 offsets[index] = top
                 top += _aligned(draft.size)
-    done: list[int] = []
+    alive: dict[int, list[int]] = defaultdict(list)  # the slots that have their place, by step
     for index in sorted(_arena(drafts), key=lambda index: (-drafts[index].size, index)):
-        beside = [other for other in done if _meet(lives[index], lives[other])]
+        first, last = lives[index]
+        beside = {other for step in range(first, last + 1) for other in alive[step]}
         offsets[index] = _lowest(drafts[index].size, [(offsets[other], drafts[other].size) for other in beside])
-        done.append(index)
+        for step in range(first, last + 1):
+            alive[step].append(index)
     places = zip(drafts, offsets, strict=True)
     return tuple(Slot(draft.room, at, draft.size, draft.initial, draft.kind) for draft, at in places)
 
@@ -49,10 +52,6 @@ def _arena(drafts: Sequence[Draft]) -> list[int]:
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
-
-
-def _meet(a: Life, b: Life) -> bool:
-    return a[0] <= b[1] and b[0] <= a[1]
 
 
 def _lowest(size: int, taken: list[tuple[int, int]]) -> int:

@@ -7,6 +7,7 @@ how nodes are joined.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -19,6 +20,21 @@ from pulse.graph import MAX_ELEMENTS, MAX_RANK, Array, Attribute, Node
 from pulse.opset import FOLDED, MOVED, OPS, WITH_BODIES
 
 
+def contents(graph: onnx.GraphProto, opset: int) -> tuple[list[Node], dict[str, Array], dict[str, onnx.NodeProto]]:
+    """The nodes of a graph, its constants, and what the nodes are written as, by their names."""
+    constants = {tensor.name: array_of(tensor) for tensor in graph.initializer}
+    nodes, protos = [], {}
+    names = Counter(item.name for item in graph.node)
+    for index, item in enumerate(graph.node):
+        node = node_of(item, item.name if names[item.name] == 1 and item.name else f"{item.op_type}_{index}", opset)
+        if node.op == "Constant":
+            constants[node.outputs[0]] = content_of(node)
+        else:
+            nodes.append(modern(node, constants))
+            protos[node.name] = item
+    return nodes, constants, protos
+
+
 def node_of(item: onnx.NodeProto, name: str, opset: int) -> Node:
     """The node under `name`; `UnsupportedOp` if its op, opset or an attribute is not known."""
     said = f"load: node {name!r} ({item.op_type}, opset {opset})"
@@ -29,7 +45,8 @@ def node_of(item: onnx.NodeProto, name: str, opset: int) -> Node:
     if item.op_type not in OPS and item.op_type not in FOLDED:
         raise not_supported(item.op_type, name, opset)
     understood = _check_form(item, opset, said)
-    attributes = {attribute.name: _attribute(attribute, said) for attribute in item.attribute}
+    parts = [attribute for attribute in item.attribute if (item.op_type, attribute.name) != ("Scan", "body")]
+    attributes = {attribute.name: _attribute(attribute, said) for attribute in parts}
     for key in attributes:
         if key not in OPS.get(item.op_type, understood):
             raise UnsupportedOp(f"{said} has the attribute {key!r}, which is not supported")
@@ -64,7 +81,7 @@ def _check_form(item: onnx.NodeProto, opset: int, said: str) -> set[str]:
     return set(schema.attributes)
 
 
-_LAST_STATES = ("GRU", "LSTM", "RNN")  # ops that may hand out nothing but their second output and third
+_LAST_STATES = ("GRU", "LSTM", "RNN", "Scan")  # ops that need not hand out their first output
 
 # how an `Upsample`, and a `Resize` before opset 11, find the nearest item
 _OLD_RESIZE: Mapping[str, Attribute] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}

@@ -16,7 +16,8 @@ class Pulsifier:
     """The pulsed graph while it grows; `batch` is the graph it is made from."""
 
     def __init__(self, batch: Graph, pulse: int) -> None:
-        self.batch = batch
+        self._known = dict(batch.facts)
+        self.batch = replace(batch, facts=self._known)
         self.pulse = pulse
         self.steps = math.lcm(*(length.rate.denominator for length in _lengths(batch)))
         self.made_from = {node.name: node for node in batch.nodes}
@@ -91,6 +92,11 @@ class Pulsifier:
     def constant(self, name: str, value: Array) -> str:
         """Add a constant that the batch graph does not have."""
         self.constants[name], self.facts[name] = value, known(value)
+        return name
+
+    def know(self, name: str, item: Fact | None = None) -> str:
+        """Let rules see a value without time that the batch graph does not have; its fact is that of the pulse."""
+        self._known[name] = self.facts[name] if item is None else item
         return name
 
     def meet(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:

@@ -36,13 +36,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from pulse import memory, sliding, upsampling
+from pulse import memory, scan, sliding, upsampling
 from pulse.argument import axis_of
 from pulse.dim import Length, product
 from pulse.errors import NotStreamable
 from pulse.graph import Attribute, Fact, Graph, Node
 from pulse.header import MAX_PULSE
-from pulse.infer import COMBINING, ELEMENTWISE, REDUCING
+from pulse.infer import COMBINING, ELEMENTWISE, REDUCING, infer
 from pulse.layers import reduced
 from pulse.moves import cuts, pads
 from pulse.pulsifier import Pulsifier
@@ -61,10 +61,14 @@ def pulsify(graph: Graph, pulse: int) -> Graph:
             raise NotStreamable(f"pulsify: the output {name!r} does not depend on time")
     pulsifier = Pulsifier(graph, pulse)
     for node in graph.nodes:
-        if node.op not in RULES:
-            raise pulsifier.refuse(node, "has no streaming rule")
-        RULES[node.op](pulsifier, node)
+        _add(pulsifier, node)
     return pulsifier.result().check("pulsify")
+
+
+def _add(p: Pulsifier, node: Node) -> None:
+    if node.op not in RULES:
+        raise p.refuse(node, "has no streaming rule")
+    RULES[node.op](p, node)
 
 
 def _follow(p: Pulsifier, node: Node) -> None:
@@ -202,6 +206,10 @@ def _recur(p: Pulsifier, node: Node) -> None:
     p.emit(replace(node, inputs=inputs), delay, wait=wait, activations=",".join(memory.activations(node)))
 
 
+def _scan(p: Pulsifier, node: Node) -> None:
+    scan.unrolled(p, node, infer(scan.opened(node, p.given(node))), lambda inner: _add(p, inner))
+
+
 def _run(p: Pulsifier, node: Node) -> None:
     """The same for what is known of all items so far, by its maximum, mean or variance."""
     delay = p.delay_before(node)
@@ -259,6 +267,7 @@ RULES: Mapping[str, Rule] = {
     "RunningMax": _run,
     "RunningMean": _run,
     "RunningVariance": _run,
+    "Scan": _scan,
     "Slice": _slice,
     "Softmax": _off_axis,
     "Squeeze": _reshape,

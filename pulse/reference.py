@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pulse.cells import gru, lstm, rnn
+from pulse.cells import gru, keep, lstm, recall, rnn, store
 from pulse.elementwise import ACTIVATIONS, BINARY, OTHERS, UNARY, gate
 from pulse.statistics import running_max, running_mean, running_variance
 from pulse.step import Array, Floats, Kernel
@@ -184,12 +184,14 @@ KERNELS: Mapping[str, Kernel] = {
     "Front": front,
     "GRU": gru,
     "Gate": gate_alone,
+    "Keep": keep,
     "LSTM": lstm,
     "LogSoftmax": log_softmax,
     "MatMul": matmul,
     "MaxPool": max_pool,
     "Pad": pad,
     "RNN": rnn,
+    "Recall": recall,
     "ReduceMax": _reduce(np.maximum),
     "ReduceMean": reduce_mean,
     "ReduceMin": _reduce(np.minimum),
@@ -199,5 +201,6 @@ KERNELS: Mapping[str, Kernel] = {
     "RunningMean": running_mean,
     "RunningVariance": running_variance,
     "Softmax": softmax,
+    "Store": store,
     "Take": take,
 }

@@ -36,12 +36,13 @@ class Builder:
     nodes: list[Any] = field(default_factory=list)
     weights: list[Any] = field(default_factory=list)
     stride: int = 1
+    prefix: str = ""
 
     def __post_init__(self) -> None:
         self.noise = np.random.default_rng(self.seed)
 
     def constant(self, value: Any, dtype: Any = np.int64) -> str:
-        name = f"c{len(self.weights)}"
+        name = f"{self.prefix}c{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
@@ -53,7 +54,7 @@ class Builder:
         return self.add_many(op, 1, *inputs, **attributes)[0]
 
     def add_many(self, op: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
-        name = f"y{len(self.nodes)}"
+        name = f"{self.prefix}y{len(self.nodes)}"
         names = [name] if outputs == 1 else [f"{name}.{index}" for index in range(outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), names, name=f"{op}{len(self.nodes)}", **attributes))
         return names

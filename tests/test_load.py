@@ -163,7 +163,7 @@ HOSTILE: list[tuple[str, Callable[[onnx.ModelProto], object], type[PulseError], 
     ("metadata", _metadata, LoadError, "more than 1048576 characters of metadata"),
     ("long name", lambda m: setattr(m.graph.node[0], "name", "n" * 4097), LoadError, "4097 bytes of 'name', more than"),
     ("long attribute", _long_attribute, LoadError, "5000 bytes of 's', more than 4096"),
-    ("scan", lambda m: setattr(m.graph.node[1], "op_type", "Scan"), UnsupportedOp, "as LSTM, GRU or RNN, or as conv"),
+    ("loop with a body", lambda m: setattr(m.graph.node[1], "op_type", "Loop"), UnsupportedOp, "as LSTM, GRU or RNN"),
     ("nested graphs", _nested, LoadError, "nests deeper than 16; export it without graphs within its graph"),
     ("nested types", _nested_types, LoadError, "nests deeper than 16"),
 ]  # fmt: skip

@@ -34,8 +34,8 @@ ON_CONSTANTS = {"Shape", "Size"}  # these are computed by the compiler or refuse
 OURS = {"ReduceVariance", "RunningMax", "RunningMean", "RunningVariance", "Unfold"}  # these no file has
 STREAMED = set(opset.OPS) - {"Constant", "Upsample"} - ON_CONSTANTS | OURS
 VIEWED = {"ConstantOfShape", "Flatten", "Squeeze", "Unsqueeze"}  # these become an Expand, or a Reshape
-ONLY_PULSED = {"Delay", "Fill", "Front", "Gate", "Stuff", "Take"}
-TURNED = {"ConvTranspose"}  # this becomes a Conv
+ONLY_PULSED = {"Delay", "Fill", "Front", "Gate", "Keep", "Recall", "Store", "Stuff", "Take"}
+TURNED = {"ConvTranspose", "Scan"}  # these become a Conv, and what is in them
 
 
 def test_every_op_has_a_row_in_infer() -> None:

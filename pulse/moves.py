@@ -10,7 +10,7 @@ import numpy as np
 from pulse.argument import Given, alike, axis_of, broadcast, need, numbers, shapes
 from pulse.dim import Dim, Length, product
 from pulse.errors import GraphError, NotStreamable
-from pulse.graph import Fact, Node, fact, shown
+from pulse.graph import Array, Fact, Node, fact, shown
 from pulse.step import held
 from pulse.window import unfolded
 
@@ -225,12 +225,33 @@ def _at_places(x: Fact, indices: Fact, axis: int) -> Fact:
 
 
 def gather_nd(node: Node, given: Given) -> list[Fact]:
-    """The first axis, as by a `Gather`; indices have one more axis of one item."""
+    """One place for each row of the indices, which are constants unless they count along time."""
     x, indices = need(node, given, 0), need(node, given, 1)
-    if node.integer("batch_dims", 0) or not indices.shape or indices.shape[-1] != 1:
+    if indices.value is not None:
+        flat, rest = flat_places(node, x.shape, indices.value)
+        return [fact((*flat.shape, *rest), x.dtype)]
+    if node.integer("batch_dims", 0) or indices.shape[-1:] != (1,):
         raise NotStreamable(f"{node} looks up along several axes at once; index one axis after the other")
-    value = None if indices.value is None else indices.value[..., 0]
-    return gather(node, [x, replace(indices, shape=indices.shape[:-1], value=value)])
+    return gather(node, [x, replace(indices, shape=indices.shape[:-1])])
+
+
+def flat_places(node: Node, shape: tuple[Length, ...], indices: Array) -> tuple[Array, tuple[Length, ...]]:
+    """The places of a `GatherND` in the first axes of this shape, as one number each, and the other axes."""
+    ahead = node.integer("batch_dims", 0)
+    first = ahead + indices.shape[-1]
+    sizes = np.array([size for size in shape[:first] if isinstance(size, int)], np.int64)
+    if len(sizes) < min(first, len(shape)):
+        raise NotStreamable(f"{node} takes single items of time, which has no end; slice from the front instead")
+    if ahead < 0 or len(sizes) < first or indices.shape[:ahead] != shape[:ahead]:
+        raise GraphError(f"{node} looks up along other axes than {shown(shape)} has")
+    rank = indices.ndim - 1
+    places = [np.arange(size).reshape(-1, *[1] * (rank - axis - 1)) for axis, size in enumerate(sizes[:ahead])]
+    places += list(np.moveaxis(indices, -1, 0))
+    if any(np.any((place < -size) | (place >= size)) for place, size in zip(places, sizes, strict=True)):
+        raise GraphError(f"{node} takes an item that {shown(shape)} does not have")
+    strides = (np.prod(sizes[axis + 1 :], dtype=np.int64) for axis in range(len(sizes)))
+    inside = (place % size * stride for place, size, stride in zip(places, sizes, strides, strict=True))
+    return np.asarray(sum(inside, np.zeros(indices.shape[:-1], np.int64))), shape[first:]
 
 
 def counted(node: Node, given: Given) -> list[Fact]:

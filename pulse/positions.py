@@ -16,7 +16,8 @@ import numpy as np
 from pulse.argument import axis_of
 from pulse.dim import Dim, DimError, Length, product
 from pulse.graph import Array, Fact, Node
-from pulse.moves import pads
+from pulse.layout import dims
+from pulse.moves import flat_places, pads
 from pulse.rewrite import Patch, Rule, Site, Written
 from pulse.window import Window, unfolded
 
@@ -181,20 +182,23 @@ _READ_BACK = (*_MOVING, "Add", "Clip", "Max", "Min", "Range", "Sub")
 
 
 def places_to_gather(site: Site) -> Patch | None:
-    """gather_nd(x, i) = gather(x, squeeze(i, -1)) along the first axis, or the one that a transpose put there"""
-    node = site.node
+    """gather_nd(x, i) = gather(x, i) along the first axes as one, and along the axis that a transpose put in front"""
+    node, constant = site.node, site.constant(1)
     if node.op != "GatherND":
         return None
-    y, rank = Written(site), len(site.graph.facts[node.inputs[1]].shape) - 1
+    y, shape = Written(site), site.graph.facts[site.node.inputs[0]].shape
+    if constant is not None:
+        flat, rest = flat_places(node, shape, constant)
+        return y.patch("Gather", y.add("Reshape", y.x, y.constant(dims((-1, *rest)))), y.constant(flat), axis=0)
+    rank = len(site.graph.facts[node.inputs[1]].shape) - 1
     indices = y.add("Squeeze", node.inputs[1], y.constant(np.array([rank])))
     move = site.producer(y.x, "Transpose")
     if move is None:
         return y.patch("Gather", y.x, indices, axis=0)
-    perm = move.integers("perm", tuple(reversed(range(len(site.graph.facts[y.x].shape)))))
-    first, *rest = perm
-    found = y.add("Gather", move.inputs[0], indices, axis=first)
-    behind = (axis if axis < first else axis + rank - 1 for axis in rest)
-    return y.patch("Transpose", found, perm=(*range(first, first + rank), *behind))
+    time, *others = move.integers("perm", tuple(reversed(range(len(shape)))))
+    found = y.add("Gather", move.inputs[0], indices, axis=time)
+    behind = (axis if axis < time else axis + rank - 1 for axis in others)
+    return y.patch("Transpose", found, perm=(*range(time, time + rank), *behind))
 
 
 def pad_into_window(site: Site) -> Patch | None:

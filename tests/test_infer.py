@@ -179,7 +179,7 @@ def refused(what: str, b: Builder) -> str:
             times = b.add("Range", b.constant(0), b.add("Squeeze", b.add("Shape", "x", start=2)), b.constant(1))
             return b.add("Sub", b.add("Unsqueeze", times, ints(1)), times)
         case "two indices":
-            return b.add("GatherND", "x", ints(0, 0))
+            return b.add("GatherND", "x", b.add("Cast", b.add("Transpose", "x", perm=[0, 2, 1]), to=7))
         case "layer norm":
             return b.add("LayerNormalization", "x", b.floats(1), axis=-1)
         case "group norm":

@@ -152,3 +152,12 @@ def test_other_places_are_refused(what: str) -> None:
             times = b.add("Sub", b.constant(5), times)
     with pytest.raises(NotStreamable, match=r"takes items of time at places that it computes; .* torch.arange\(S\)"):
         compiled(b.model((1, "S", 3), [b.add("Gather", "x", times, axis=1)]), 2)
+
+
+@pytest.mark.parametrize(("indices", "batch"), [([[0, 1], [0, -1]], 0), ([0, 2], 0), ([[[1], [3]]], 1), ([[0]], 0)])
+def test_places_off_time_are_rows_of_a_table(indices: Any, batch: int) -> None:
+    """Several axes at once, from the end, and for each row of a batch others."""
+    b = Builder()
+    y = b.add("GatherND", "x", b.constant(indices), batch_dims=batch)
+    time = np.ndim(indices) - 1 + (2 - batch - np.shape(indices)[-1])
+    assert_streams(b, b.add("Tanh", y), (1, 4, "S"), time)

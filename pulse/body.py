@@ -12,17 +12,22 @@ import onnx
 
 from pulse.errors import LoadError, UnsupportedOp
 from pulse.graph import Attribute, Fact, Graph, Node, ordered
-from pulse.opset import OPS, WITH_BODIES
+from pulse.loop import as_scan
+from pulse.opset import OPS, WALKING, WITH_BODIES
 from pulse.proto import contents, not_supported
 
 _NOT_YET_KNOWN = Fact("float32", ())  # of the inputs of a body, whose types are those of what it is given
 
 
-def with_body(node: Node, item: onnx.NodeProto, opset: int) -> Node:
-    """The node of a `Scan`, with its graph as an attribute; `UnsupportedOp` if it walks backwards."""
+def with_body(node: Node, item: onnx.NodeProto, outside: Graph, opset: int) -> Node:
+    """The node of a `Scan`, or of a `Loop` that is one, with its graph; `UnsupportedOp` if it walks backwards."""
     said = f"load: {node}"
     written = next(attribute.g for attribute in item.attribute if attribute.name == "body")
     inner = _body(written, said, opset)
+    if node.op == "Loop":
+        if len(written.input) != len(item.input) or len(written.output) != len(item.output) + 1:
+            raise LoadError(f"{said} has a graph that does not fit its inputs and outputs")
+        return as_scan(replace(node, inputs=tuple(item.input), outputs=tuple(item.output)), inner, outside)
     scans = node.integer("num_scan_inputs", 0)
     states = len(item.input) - scans
     outputs = len(item.output) - states
@@ -56,7 +61,7 @@ def _body(proto: onnx.GraphProto, said: str, opset: int) -> Graph:
         raise LoadError(f"{said} uses sparse weights; export it without")
     nodes, constants, protos = contents(proto, opset)
     for node in nodes:
-        if node.op in WITH_BODIES or node.op == "Scan":
+        if node.op in WITH_BODIES or node.op in WALKING:
             raise UnsupportedOp(f"{said} has a graph with a graph in it ({node}); export it with one level only")
         if node.op not in OPS:
             raise not_supported(protos[node.name].op_type, node.name, opset)

@@ -18,6 +18,7 @@ from pulse.errors import LoadError, UnsupportedOp
 from pulse.folding import folded
 from pulse.graph import Graph, Node, ordered
 from pulse.inputs import closed, inputs_of, named_axes, symbol
+from pulse.opset import WALKING
 from pulse.proto import contents, trimmed
 from pulse.reopen import reopened
 from pulse.unwanted import what_it_is
@@ -47,7 +48,8 @@ def load(path: str | Path, stream: str | None = None) -> Graph:
     if model.functions or proto.sparse_initializer:
         raise LoadError(f"load: {path.name} uses local functions or sparse weights; export it without")
     nodes, constants, protos = contents(proto, opset)
-    nodes = [with_body(node, protos[node.name], opset) if node.op == "Scan" else node for node in nodes]
+    around = Graph(tuple(nodes), {}, {}, constants)
+    nodes = [with_body(node, protos[node.name], around, opset) if node.op in WALKING else node for node in nodes]
     nodes = _without_unread(nodes, {output.name for output in proto.output})
     given = [value for value in proto.input if value.name not in constants]
     inputs = inputs_of(given, named, path.name)

@@ -76,6 +76,7 @@ OPS: Mapping[str, tuple[str, ...]] = {
     "Log": (),
     "LogSoftmax": ("axis",),
     "LpNormalization": ("axis", "p"),
+    "Loop": ("body",),
     "LpPool": (*_WINDOW, "ceil_mode", "p"),
     "MatMul": (),
     "Max": (),
@@ -200,6 +201,18 @@ _WITH_ROWS += ("ReduceMean", "ReduceSumSquare", "Relu", "Selu", "Sigmoid", "Sinh
 _WITH_ROWS += ("SpaceToDepth", "Split", "Sum", "Tan", "ThresholdedRelu")
 FOLDED = frozenset({*_OTHERS, *_WITH_ROWS})
 SHRINKING = ("Compress", "NonZero", "Unique")  # that make as many items as their input says, but no more than it has
+
+_COUNTED = "how many items it makes depends on the data; keep them all, and weigh them by a mask"
+# ops without a row that people meet, and what to do instead
+REMEDIES: Mapping[str, str] = {
+    **dict.fromkeys(("Compress", "NonZero", "Unique"), _COUNTED),
+    "ReverseSequence": "it would begin at the end of time, which never comes; train without go_backwards=True and "
+    "without a Bidirectional layer",
+    "Trilu": "attention behind a mask over all of time would need the whole stream at once; attend to the last items "
+    "only, such as padded.unfold(1, width, 1) with width - 1 items padded in front",
+}
+
+WALKING = ("Loop", "Scan")  # ops with a graph of their own that walks along time
 
 # ops that have a graph of their own, and what to do instead
 WITH_BODIES: Mapping[str, str] = {

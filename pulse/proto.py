@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from pulse.errors import LoadError, UnsupportedOp
 from pulse.evaluate import DTYPES
 from pulse.graph import MAX_ELEMENTS, MAX_RANK, Array, Attribute, Node
-from pulse.opset import FOLDED, MOVED, OPS, WITH_BODIES
+from pulse.opset import FOLDED, MOVED, OPS, REMEDIES, WALKING, WITH_BODIES
 
 
 def contents(graph: onnx.GraphProto, opset: int) -> tuple[list[Node], dict[str, Array], dict[str, onnx.NodeProto]]:
@@ -40,12 +40,12 @@ def node_of(item: onnx.NodeProto, name: str, opset: int) -> Node:
     said = f"load: node {name!r} ({item.op_type}, opset {opset})"
     if item.domain not in ("", "ai.onnx"):
         raise UnsupportedOp(f"{said} is of the domain {item.domain!r}; only standard ONNX ops are supported")
-    if item.op_type in WITH_BODIES:
+    if item.op_type in WITH_BODIES and item.op_type not in WALKING:
         raise UnsupportedOp(f"{said} is a graph within the graph, which is not supported; {WITH_BODIES[item.op_type]}")
     if item.op_type not in OPS and item.op_type not in FOLDED:
         raise not_supported(item.op_type, name, opset)
     understood = _check_form(item, opset, said)
-    parts = [attribute for attribute in item.attribute if (item.op_type, attribute.name) != ("Scan", "body")]
+    parts = [attribute for attribute in item.attribute if item.op_type not in WALKING or attribute.name != "body"]
     attributes = {attribute.name: _attribute(attribute, said) for attribute in parts}
     for key in attributes:
         if key not in OPS.get(item.op_type, understood):
@@ -62,7 +62,8 @@ def node_of(item: onnx.NodeProto, name: str, opset: int) -> Node:
 def not_supported(op: str, name: str, opset: int) -> UnsupportedOp:
     """The error that names an op without a row."""
     said = f"load: node {name!r} ({op}, opset {opset})"
-    return UnsupportedOp(f"{said} is an op that is not supported; supported are {', '.join(sorted(OPS))}")
+    remedy = REMEDIES.get(op, f"supported are {', '.join(sorted(OPS))}")
+    return UnsupportedOp(f"{said} is an op that is not supported; {remedy}")
 
 
 def _check_form(item: onnx.NodeProto, opset: int, said: str) -> set[str]:
@@ -81,7 +82,7 @@ def _check_form(item: onnx.NodeProto, opset: int, said: str) -> set[str]:
     return set(schema.attributes)
 
 
-_LAST_STATES = ("GRU", "LSTM", "RNN", "Scan")  # ops that need not hand out their first output
+_LAST_STATES = ("GRU", "LSTM", "Loop", "RNN", "Scan")  # ops that need not hand out their first output
 
 # how an `Upsample`, and a `Resize` before opset 11, find the nearest item
 _OLD_RESIZE: Mapping[str, Attribute] = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}

@@ -60,7 +60,11 @@ def opened(node: Node, given: Given) -> Graph:
         facts[name] = fact(item.shape, item.dtype)
         if item.value is not None and index >= parts.states:
             constants[name] = item.value
-    _length(node, given)
+    length = _length(node, given)
+    for index in range(len(parts.body.inputs), len(node.inputs)):
+        rounds = need(node, given, index).value
+        if rounds is None or rounds.size != 1 or rounds.reshape(-1)[0] != length:
+            raise NotStreamable(f"{node} does not walk along all of time; let it go on to the last item")
     return replace(parts.body, inputs=facts, constants={**parts.body.constants, **constants}, facts={})
 
 
@@ -118,7 +122,7 @@ class _Unrolling:
         shape = p.facts[self.walked[0]].sizes
         self.items = shape[self.parts.axes[0] % len(shape)]
         self.timed = p.facts[self.walked[0]].stream is not None
-        self.names = dict(zip(list(body.inputs)[states + many :], node.inputs[states + many :], strict=True))
+        self.names = dict(zip(list(body.inputs)[states + many :], node.inputs[states + many :], strict=False))
         for name, value in body.constants.items():
             self.names[name] = p.constant(f"{node.name}.{name}", value)
             p.know(self.names[name])

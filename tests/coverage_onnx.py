@@ -32,6 +32,7 @@ from pulse.opset import OPS
 _NOT_OURS = ("training", "dropout_random", "string", "sequence", "optional")
 _ON_CONSTANTS = ("Constant", "ConstantOfShape", "Range")  # ops whose inputs all say a shape
 BESIDE = ("BatchNormalization", "Cast", "CastLike", *_ON_CONSTANTS, "Dropout", "Expand", "Flatten", "Identity")
+BESIDE += ("Loop",)  # which streams where it walks along time, and no case does
 BESIDE += ("Reshape", "Shape", "Size", "Squeeze", "Tile", "Transpose", "Unsqueeze")
 _NODE = re.compile(r"(load|infer|declutter|pulsify|lower): (node \S+ \(\w+(, opset \d+)?\) )?")
 _TAKEN = {*DTYPES, TensorProto.DOUBLE}

@@ -136,7 +136,7 @@ def _nested_types(model: onnx.ModelProto) -> None:
 
 
 HOSTILE: list[tuple[str, Callable[[onnx.ModelProto], object], type[PulseError], str]] = [
-    ("op", lambda m: setattr(m.graph.node[1], "op_type", "Loop"), UnsupportedOp, r"'Relu1' \(Loop, opset 20\) is"),
+    ("op", lambda m: setattr(m.graph.node[1], "op_type", "If"), UnsupportedOp, r"'Relu1' \(If, opset 20\) is"),
     ("domain", lambda m: setattr(m.graph.node[1], "domain", "com.evil"), UnsupportedOp, "domain 'com.evil'"),
     ("attribute", _attribute, UnsupportedOp, "'activation'"),
     ("subgraph", _subgraph, UnsupportedOp, "'then_branch'"),
@@ -163,7 +163,7 @@ HOSTILE: list[tuple[str, Callable[[onnx.ModelProto], object], type[PulseError], 
     ("metadata", _metadata, LoadError, "more than 1048576 characters of metadata"),
     ("long name", lambda m: setattr(m.graph.node[0], "name", "n" * 4097), LoadError, "4097 bytes of 'name', more than"),
     ("long attribute", _long_attribute, LoadError, "5000 bytes of 's', more than 4096"),
-    ("loop with a body", lambda m: setattr(m.graph.node[1], "op_type", "Loop"), UnsupportedOp, "as LSTM, GRU or RNN"),
+    ("no body", lambda m: setattr(m.graph.node[1], "op_type", "Loop"), LoadError, "other inputs, outputs or attr"),
     ("nested graphs", _nested, LoadError, "nests deeper than 16; export it without graphs within its graph"),
     ("nested types", _nested_types, LoadError, "nests deeper than 16"),
 ]  # fmt: skip

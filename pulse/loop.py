@@ -84,7 +84,7 @@ class _Loop:
         if node.op == "And":
             return all(self.goes_on(read, depth - 1) for read in node.inputs)
         count, length = (self._plain(read) for read in node.inputs) if node.op == "Less" else ("", "")
-        if not self._below(count) or length in self._inside:
+        if not self._below(count) or length in self._inside or length in self._body.constants:
             return False
         self.lengths.append(self.outer(length))
         return True

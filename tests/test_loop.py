@@ -91,6 +91,7 @@ REFUSED: dict[str, Row] = {
     "step": (lambda: Written(step=2), UnsupportedOp, NO_WALK),
     "stops": (lambda: Written(condition=_stops), UnsupportedOp, NO_WALK),
     "maybe": (lambda: Written(condition=_maybe), UnsupportedOp, NO_WALK),
+    "fixed": (lambda: Written(condition=_fixed), UnsupportedOp, NO_WALK),
     "counts": (lambda: Written(mixed=_counts), UnsupportedOp, NO_WALK),
     "round": (lambda: Written(mixed=_rounds), UnsupportedOp, NO_WALK),
     "nothing taken": (lambda: Written(source="h"), UnsupportedOp, NO_WALK),
@@ -104,6 +105,10 @@ def _stops(b: Builder, holds: str) -> str:
 
 def _maybe(b: Builder, holds: str) -> str:
     return b.add("Or", holds, holds)
+
+
+def _fixed(b: Builder, holds: str) -> str:
+    return b.add("And", holds, b.add("Less", b.add("Cast", "round", to=FLOAT), b.constant(7, np.float32)))
 
 
 def _counts(b: Builder, new: str) -> str:

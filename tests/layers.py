@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
-from tests.graphs import END, Builder, Draw, Stream
+from tests.graphs import END, FLOAT, Builder, Draw, Stream
 
 MAX_STRIDE = 4
 
@@ -166,5 +166,24 @@ def _places(b: Builder, draw: Draw, x: Stream) -> Stream:
     return b.add("Reshape", y, b.constant([1, x[1] * width, -1])), x[1] * width
 
 
+def _walk(b: Builder, draw: Draw, x: Stream) -> Stream:
+    """A recurrent layer written by hand: h = z * h + (1 - z) * f(x), and what it looks back on."""
+    inner = Builder(len(b.nodes), prefix=f"in{len(b.nodes)}.")
+    old, item = f"{inner.prefix}h", f"{inner.prefix}item"
+    z = inner.add("Sigmoid", inner.add("Add", item, inner.floats(x[1])))
+    seen = inner.add(draw(st.sampled_from(["Tanh", "Softplus"])), inner.add("MatMul", item, inner.floats(x[1], x[1])))
+    less = inner.add("Sub", inner.constant(1, np.float32), z)
+    new = inner.add("Add", inner.add("Mul", z, old), inner.add("Mul", less, seen))
+    made = [new, inner.add("Identity", draw(st.sampled_from([old, new])))]
+    inputs, outputs = (
+        [helper.make_tensor_value_info(n, FLOAT, (x[1],)) for n in names] for names in ([old, item], made)
+    )
+    body = helper.make_graph(inner.nodes, "body", inputs, outputs, inner.weights)
+    rows = b.add("Squeeze", x[0], b.constant([0]))
+    axes = {"scan_input_axes": [1], "scan_output_axes": [1], "num_scan_inputs": 1}
+    y = b.add_many("Scan", 2, b.floats(x[1]), rows, body=body, **axes)[1]
+    return b.add("Unsqueeze", y, b.constant([0])), x[1]
+
+
 LAYERS = (_conv, _conv, _conv, _residual, _residual, _pool, _pad, _gate, _front, _image, _image)
-LAYERS += (_recurrent, _recurrent, _front_of_time, _sum, _more, _places)
+LAYERS += (_recurrent, _recurrent, _front_of_time, _sum, _more, _places, _walk)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pulse.graph import Attribute, Fact, Graph, Node
+from pulse.join import joined
 from pulse.rewrite import Patch, Rule, Site, rewrite
 
 ACTIVATIONS = ("Gate", "Relu", "Sigmoid", "Tanh")  # what a convolution can do to its own result
@@ -17,7 +18,7 @@ ACTIVATIONS = ("Gate", "Relu", "Sigmoid", "Tanh")  # what a convolution can do t
 def fuse(graph: Graph) -> Graph:
     """The same program in fewer nodes, without delays: they are settled."""
     settled = {name: _settled(item) for name, item in graph.facts.items()}
-    return rewrite(replace(graph, facts=settled), RULES, lambda fused: fused).check("fuse")
+    return joined(rewrite(replace(graph, facts=settled), RULES, lambda fused: fused)).check("fuse")
 
 
 def _settled(item: Fact) -> Fact:

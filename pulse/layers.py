@@ -164,7 +164,7 @@ def einsum(node: Node, given: Given) -> list[Fact]:
     """The lengths of the labels that come out."""
     dtype = alike(node, *(need(node, given, index) for index in range(len(given))))
     items = [need(node, given, index).shape for index in range(len(given))]
-    reads, made = _equation(node, [len(shape) for shape in items])
+    reads, made = equation(node, [len(shape) for shape in items])
     if [len(labels) for labels in reads] != [len(shape) for shape in items]:
         raise GraphError(f"{node} has the equation {node.text('equation', '')} for {shapes(given)}")
     lengths: dict[str, Length] = {}
@@ -182,7 +182,7 @@ def einsum(node: Node, given: Given) -> list[Fact]:
     return [fact(tuple(lengths[label] for label in made), dtype)]
 
 
-def _equation(node: Node, ranks: list[int]) -> tuple[list[str], str]:
+def equation(node: Node, ranks: list[int]) -> tuple[list[str], str]:
     """The labels of the inputs and of the output; without an arrow those that occur once come out in their order."""
     left, arrow, made = node.text("equation", "").replace(" ", "").partition("->")
     plain, reads = (left + made).replace(",", "").replace(_ELLIPSIS, ""), left.split(",")

@@ -10,6 +10,7 @@ for all channels, and elementwise steps keep the order of what they read. Slots 
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -21,6 +22,7 @@ from pulse.fuse import fuse
 from pulse.graph import Graph, Node
 from pulse.header import MAX_NUMBERS
 from pulse.infer import COMBINING, ELEMENTWISE, REDUCING
+from pulse.layers import equation
 from pulse.lowering import Lowering
 from pulse.place import lives, placed, weights
 from pulse.plan import Plan, with_golden
@@ -256,7 +258,12 @@ def _matmul(lo: Lowering, node: Node) -> None:
 
 def _einsum(lo: Lowering, node: Node) -> None:
     reads = [lo.read(node, index) for index in range(len(node.inputs))]
-    lo.step(node, (lo.write(node),), reads, equation=node.text("equation", "").replace(" ", ""))
+    labels, made = equation(node, [len(x.shape) for x in reads])
+    text = f"{','.join(labels)}->{made}"
+    spare = (label for label in string.ascii_letters if label not in text)
+    for number in (label for label in sorted({*text}) if label.isdigit()):  # axes that dots stand for
+        text = text.replace(number, next(spare))
+    lo.step(node, (lo.write(node),), reads, equation=text)
 
 
 def _expand(lo: Lowering, node: Node) -> None:
@@ -292,9 +299,9 @@ def _run(indices: list[int]) -> tuple[int, int]:
 
 
 def _concat(lo: Lowering, node: Node) -> None:
-    out, axis, start = lo.write(node), node.integer("axis", 0), 0
-    for index in range(len(node.inputs)):
-        x = lo.read(node, index)
+    reads = [lo.read(node, index) for index in range(len(node.inputs))]
+    out, axis, start = lo.write(node, max(reads, key=_spread).order), node.integer("axis", 0), 0
+    for x in reads:
         lo.copy(node, out.cut(axis, start, x.shape[axis]), x)
         start += x.shape[axis]
 

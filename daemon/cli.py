@@ -22,6 +22,7 @@ from daemon.model import ModelError, WakeModel
 from daemon.mqtt import LinkError
 from daemon.recording import RecordingError
 from daemon.satellite import Satellite, open_source, thresholds
+from pulse import native
 
 OK, FAILED, MISCONFIGURED = 0, 1, 78  # 78 is EX_CONFIG of sysexits.h: the service manager does not try again
 
@@ -140,6 +141,7 @@ def _check(options: argparse.Namespace) -> int:
 def _devices(options: argparse.Namespace) -> int:
     found = capture.devices()
     print("\n".join(map(str, found)) or "no device here can record")
+    print(f"computing with {native.described()}")
     return OK
 
 

@@ -27,6 +27,7 @@ from daemon.model import WakeModel
 from daemon.mqtt import Echo, Hermes, Wake, detected
 from daemon.recording import RecordingError
 from daemon.watchdog import Watchdog
+from pulse import native
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ class Satellite:
         parts.callback(self._hermes.stop)
         parts.callback(self._watchdog.stopping)
         parts.callback(self._close)
+        log.info("computing with %s", native.described())
         log.info("listening for %s", ", ".join(f"{w} (threshold {t:g})" for w, t in self._thresholds.items()))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

@@ -34,6 +34,9 @@ wanted() { # the Debian packages of this target, one line
         [ -e /etc/rpi-issue ] || echo gcc libc6-dev python3-dev libffi-dev
     fi
     if [ "$TARGET" = test ]; then
+        command -v cc >/dev/null || echo gcc libc6-dev
+        "$PYTHON" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
+            echo python3-dev
         echo mosquitto pulseaudio pulseaudio-utils libasound2-plugins espeak-ng flite graphviz systemd
     fi
 }

@@ -1,16 +1,20 @@
-"""`State`: a program bound to memory. `run` advances the stream by one pulse; nothing is looked up on the way."""
+"""`State`: a program bound to memory. `run` advances the stream by one pulse; nothing is looked up on the way.
+
+The steps are walked by the C engine, or by the kernels in numpy where it is not built; which, `State.kernels` says.
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
 
+from pulse import native
 from pulse.errors import InputError
 from pulse.header import fingerprint
 from pulse.reference import COUNTED_FROM_THE_END, KERNELS
@@ -18,7 +22,8 @@ from pulse.step import ROOMS, Array, Program, Slot, Step, View, room_size
 
 MAX_STREAMS = 256
 _BYTES = np.dtype(np.float32).itemsize
-_EVEN = 2  # a stream's share of a room is whole elements of 64 bits
+_LINE = 16  # numbers: a stream's share of a room is whole cache lines
+REFERENCE = "reference"
 _MAGIC = b"WAKESNAP"
 _SNAPSHOT = struct.Struct("<8sII32s")  # magic, streams, CRC-32 of the numbers, fingerprint of the plan
 _CLAIMS = ("is none", "has another number of streams", "is damaged", "is of another plan")
@@ -28,44 +33,45 @@ class State:
     """What survives between pulses. Several states of one plan do not disturb each other.
 
     With `streams`, one `run` advances that many independent streams of one plan: all arrays have one more axis in
-    front, which counts them.
+    front, which counts them. `kernels` are the best there are, or those of a name: "reference" for numpy, or an
+    instruction set of the C engine, of which "portable" is there wherever it is built.
     """
 
-    def __init__(self, plan: Program, streams: int | None = None) -> None:
+    def __init__(self, plan: Program, streams: int | None = None, *, kernels: str | None = None) -> None:
         if streams is not None and not 1 <= streams <= MAX_STREAMS:
             raise InputError(f"State: {streams} streams are impossible; 1 to {MAX_STREAMS} are allowed")
         self._plan = plan
         self._streams = streams
         rows = streams or 1
-        sizes = {room: -(-room_size(plan.slots, room) // _EVEN) * _EVEN for room in ROOMS[:2]}
-        self._rooms = {room: np.zeros((rows, size), np.float32) for room, size in sizes.items()}
+        self._rooms = {room: _memory(rows, room_size(plan.slots, room)) for room in ROOMS[:2]}
         self._rooms["weights"] = plan.weights.reshape(1, -1)
         self._inputs = {name: self._outside(view) for name, view in plan.inputs.items()}
         made = [self._outside(view) for view in plan.outputs.values()]
         outputs = [array.astype(dtype, copy=False) for array, dtype in zip(made, plan.output_dtypes, strict=True)]
         self._leaving = tuple((to, of) for to, of in zip(outputs, made, strict=True) if to is not of)
         self._outputs = tuple(_frozen(array[...]) for array in outputs)
-        self._calls = tuple(call for step in plan.steps for call in self._bound(step))
+        if kernels == REFERENCE or (kernels is None and not native.BUILT):
+            self._walk: _Calls | native.Walk = _Calls(tuple(self._bound(step)) for step in plan.steps)
+        else:
+            self._walk = native.Walk(plan, self._rooms["arena"], self._rooms["state"], kernels)
+        self.kernels = self._walk.name
         self.reset()
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:
         """One pulse of every input in, one of every output out; the outputs are valid until the next `run`."""
         self._take(inputs)
-        with np.errstate(all="ignore"):  # warm-up may divide by zero; what comes of it is never read
-            for call in self._calls:
-                call()
-            for to, of in self._leaving:
-                np.copyto(to, of, casting="unsafe")
+        self._walk.run()
+        for to, of in self._leaving:
+            np.copyto(to, of, casting="unsafe")
         return self._outputs
 
     def timed(self, *inputs: Array) -> list[float]:
-        """One pulse as by `run`; the seconds that every call of a kernel took, in the order of the steps."""
+        """One pulse as by `run`; the seconds that every step took, in their order."""
         self._take(inputs)
         ends = [perf_counter()]
-        with np.errstate(all="ignore"):
-            for call in self._calls:
-                call()
-                ends.append(perf_counter())
+        for index in range(len(self._plan.steps)):
+            self._walk.step(index)
+            ends.append(perf_counter())
         return [end - start for start, end in pairwise(ends)]
 
     def _take(self, inputs: tuple[Array, ...]) -> None:
@@ -138,6 +144,34 @@ class State:
             return
         for stream in range(rows):
             yield partial(kernel, *(self.array(view, stream) if view else None for view in views), **step.parameters)
+
+
+class _Calls:
+    """The steps as calls of the kernels in numpy."""
+
+    name = REFERENCE
+
+    def __init__(self, steps: Iterable[tuple[partial[None], ...]]) -> None:
+        self._steps = tuple(steps)
+
+    def run(self) -> None:
+        with np.errstate(all="ignore"):  # warm-up may divide by zero; what comes of it is never read
+            for calls in self._steps:
+                for call in calls:
+                    call()
+
+    def step(self, index: int) -> None:
+        with np.errstate(all="ignore"):
+            for call in self._steps[index]:
+                call()
+
+
+def _memory(rows: int, numbers: int) -> Array:
+    """Zeros (rows, numbers or a few more), each row from the start of a cache line."""
+    size = -(-numbers // _LINE) * _LINE
+    raw = np.zeros(rows * size + _LINE, np.float32)
+    start = -raw.ctypes.data // _BYTES % _LINE
+    return raw[start : start + rows * size].reshape(rows, size)
 
 
 def _frozen(array: Array) -> Array:

@@ -17,6 +17,7 @@ from daemon.capture import devices
 from daemon.features import MELS, METADATA_KEY, SAMPLE_RATE, describe
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
+from pulse import native
 from tests.graphs import FLOAT, Builder, compiled
 from tests.shipped import MODEL, ROOT, sound, whole
 
@@ -137,7 +138,7 @@ def test_check_says_what_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_devices_lists_or_says_that_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("devices") == 0
     listed = "\n".join(map(str, devices())) or "no device here can record"
-    assert capsys.readouterr().out == listed + "\n"
+    assert capsys.readouterr().out == f"{listed}\ncomputing with {native.described()}\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

@@ -198,6 +198,8 @@ def _cut(header: Any) -> Any:
     return _view(header)
 
 
+# by the engine in C, and by the kernels in numpy
+MISFIT = "has other arrays|has impossible parameters|do not fit each other"
 LIES: list[tuple[str, Callable[[Any], object], str]] = [
     ("no pulse", lambda h: h.pop("pulse"), "cannot be read"),
     ("pulse of 0", lambda h: h.update(pulse=0), "cannot be read"),
@@ -228,9 +230,9 @@ LIES: list[tuple[str, Callable[[Any], object], str]] = [
     ("empty view", lambda h: _view(h)[2].__setitem__(2, 0), "cannot be read"),
     ("wrong shape", lambda h: _view(h).__setitem__(2, [1, 1, 1, 1, 1]), "do not fit each other|not what it was"),
     ("writes to weights", lambda h: h["steps"][1][2].__setitem__(0, h["steps"][1][3][2]), "writes to the weights"),
-    ("missing weight", lambda h: h["steps"][1][3].__setitem__(2, None), "do not fit each other"),
-    ("too few arrays", lambda h: h["steps"][1][3].pop(), "do not fit each other"),
-    ("unknown parameter", lambda h: h["steps"][1][4].update(evil=1), "do not fit each other"),
+    ("missing weight", lambda h: h["steps"][1][3].__setitem__(2, None), MISFIT),
+    ("too few arrays", lambda h: h["steps"][1][3].pop(), MISFIT),
+    ("unknown parameter", lambda h: h["steps"][1][4].update(evil=1), MISFIT),
     ("parameter of objects", lambda h: h["steps"][1][4].update(activation={}), "cannot be read"),
     ("other sizes", lambda h: h["sizes"].__setitem__(0, 1), "another amount of numbers"),
     ("no sizes", lambda h: h.update(sizes=[]), "contradicts itself"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
-from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import pulse
 from pulse.place import lives
@@ -38,15 +39,16 @@ def piece(seed: int = 0) -> Any:
 class Poisoned(pulse.State):
     """A state in which everything that must not be read is NaN: dead slots, and items that no delay needs any more."""
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
+    def __init__(self, plan: Plan, kernels: str | None) -> None:
+        super().__init__(plan, kernels=kernels)
         self._lives = lives(plan.steps, plan.inputs.values(), plan.outputs.values())
-        self._calls = tuple(partial(self.poisoned, index, call) for index, call in enumerate(self._calls))
+        self._clean, self._walk = self._walk, SimpleNamespace(run=self.poisoned)  # type: ignore[assignment]
 
-    def poisoned(self, index: int, call: Any) -> None:
-        """The step `index`, in an arena where the dead are poison."""
-        self.poison(index)
-        call()
+    def poisoned(self) -> None:
+        """All steps, each in an arena where the dead are poison."""
+        for index in range(len(self._plan.steps)):
+            self.poison(index)
+            self._clean.step(index)
 
     def poison(self, index: int) -> None:
         """NaN in all of the arena but the slots that live at step `index` and hold something."""
@@ -68,11 +70,11 @@ class Poisoned(pulse.State):
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
-@given(network=networks())
-def test_nothing_is_read_that_was_not_written(network: Network) -> None:
+@given(network=networks(), kernels=st.sampled_from([None, "reference"]))
+def test_nothing_is_read_that_was_not_written(network: Network, kernels: str | None) -> None:
     plan = compiled(network.model, network.pulse)
     x = np.random.default_rng(1).standard_normal((1, network.channels, graphs.enough(plan))).astype(np.float32)
-    clean, poisoned = pulse.State(plan), Poisoned(plan)
+    clean, poisoned = pulse.State(plan, kernels=kernels), Poisoned(plan, kernels)
     for part in np.split(x, x.shape[2] // plan.pulse, 2):
         wanted = clean.run(part)
         for have, want in zip(poisoned.run(part), wanted, strict=True):

@@ -1,0 +1,19 @@
+/* What every processor of its kind has: SSE2 on x86-64, NEON on aarch64, and single floats where there are no vectors. */
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#define SMALLER _mm_min_ps
+#define LARGER _mm_max_ps
+#endif
+#if defined(__SSE2__) || defined(__ARM_NEON)
+#define LANES 4
+#else
+#define LANES 2
+#endif
+#if defined(__aarch64__)
+#define FRAMES 8
+#else
+#define FRAMES 4
+#endif
+#define NAME "portable"
+#define NAMES(what) portable_##what
+#include "product_block.h"

@@ -72,7 +72,7 @@ def assert_law(program: Single, case: Case, name: str) -> None:
 
 
 @pytest.mark.parametrize("kernel", CASES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_native_is_reference(kernel: str, data: Any) -> None:
     case = Case(data.draw)
@@ -112,7 +112,7 @@ def test_hostile_steps_stay_in_their_memory(tmp_path: Path) -> None:
     built = run([sys.executable, str(build)], env={**os.environ, "LDFLAGS": " ".join(WATCHED)})
     assert built.returncode == 0, built.stderr
     env = {**os.environ, "LD_PRELOAD": watcher.strip(), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": str(tmp_path)}
-    done = run([sys.executable, "-m", "tests.hostile_steps", "1500"], env=env)
+    done = run([sys.executable, "-m", "tests.hostile_steps", "1000"], env=env)
     assert done.returncode == 0, done.stderr
     refused, ran = map(int, done.stdout.split())
     assert refused > 100 and ran > 100

@@ -171,12 +171,14 @@ static void sum_all(const Step *step, char *const *rooms) {
     walk(&sum->loops, step, at, step->views[0].kind == FLOAT32 ? multiply_run : multiply_whole_run);
 }
 
-/* The first of `views`, all of one shape, is the sum of the products of the others, along axes where it stands still. */
+/* The first of `views`, all of one shape, is the sum of the products of the others, along axes where it stands
+   still. */
 static const char *prepare_sum(Engine *engine, Step *step, const View *views, int count) {
     const View *all[MAX_OPERANDS], *out = &views[0];
     Sum *sum = engine_memory(engine, sizeof *sum);
     if (!sum) return "needs more memory than there is";
-    if (count < 2 || count > MAX_OPERANDS || out->room < 0 || out->kind > INT64) return "has other arrays than it must have";
+    if (count < 2 || count > MAX_OPERANDS || out->room < 0 || out->kind > INT64)
+        return "has other arrays than it must have";
     for (int i = 0; i < count; i++) {
         if (!is_array(&views[i], out->kind, -1)) return "has arrays that do not fit each other";
         all[i] = &views[i];

@@ -116,7 +116,8 @@ static void lstm(const Step *step, char *const *rooms) {
                                      (float *)start(&v[LSTM_SCRATCH], rooms), row(&v[LSTM_GATES], rooms, item, 0));
         for (ptrdiff_t n = 0; n < cell->n; n++)
             lstm_row(cell, row(&v[LSTM_OUT], rooms, item, n), row(&v[LSTM_H], rooms, 0, n),
-                     row(&v[LSTM_C], rooms, 0, n), row(&v[LSTM_SCRATCH], rooms, 0, n), peep, peep ? peepholes->strides[0] : 0);
+                     row(&v[LSTM_C], rooms, 0, n), row(&v[LSTM_SCRATCH], rooms, 0, n), peep,
+                     peep ? peepholes->strides[0] : 0);
     }
 }
 
@@ -202,7 +203,8 @@ static const float *prepare_product(Engine *engine, const Cell *cell, Product *p
                                     const View *weight, const View *bias) {
     const View *x = rows[0], *out = rows[1], *addend = rows[2];
     *product = (Product){cell->instructions, .filters = weight->shape[1], .taps = 1, .channels = cell->hidden,
-                         .rows = 1, .items = cell->n, .channel_move = 1, .item_move = x->strides[x->rank - 2], .tap = NO_MOVE,
+                         .rows = 1, .items = cell->n, .channel_move = 1,
+                         .item_move = x->strides[x->rank - 2], .tap = NO_MOVE,
                          .row = NO_MOVE, .out_item = out->strides[out->rank - 2],
                          .addend_item = addend->strides[addend->rank - 2], .addend_filter = 1, .activation = LINEAR};
     return packed(engine, product, weight, bias);

@@ -220,7 +220,8 @@ static const char *prepare_softmax(Engine *engine, Step *step) {
 }
 
 static const Fold MAX = {real_max, whole_max, -INFINITY, INT64_MIN, 0},
-                  MIN = {real_min, whole_min, INFINITY, INT64_MAX, 0}, SUM = {real_sum, whole_sum, 0, 0, 0}, PROD = {real_prod, whole_prod, 1, 1, 0},
+                  MIN = {real_min, whole_min, INFINITY, INT64_MAX, 0},
+                  SUM = {real_sum, whole_sum, 0, 0, 0}, PROD = {real_prod, whole_prod, 1, 1, 0},
                   MEAN = {real_sum, whole_sum, 0, 0, 1}, REAL_MEAN = {real_sum, NULL, 0, 0, 1};
 
 const Kernel reduce_kernels[] = {{"AveragePool", "", prepare_pool, 1, 2, &REAL_MEAN},

@@ -13,7 +13,7 @@ from pulse.reach import fields
 
 _HEAD = ("node", "op", "shape", "time", "rate", "delay", "field")
 # nodes that the batch graph does not have, in blue
-_OF_TIME = ("Delay", "Fill", "Front", "Keep", "Recall", "Skip", "Store", "Stuff")
+_OF_TIME = ("Delay", "Edge", "Fill", "Front", "Keep", "Recall", "Skip", "Store", "Stuff")
 _PATIENCE_S = 60.0  # for a picture
 
 

@@ -187,6 +187,12 @@ def _running(lo: Lowering, node: Node) -> tuple[View, View, View]:
     return lo.write(node).last(time), lo.state((1,), float(node.integer("wait", 0))), lo.read(node).last(time)
 
 
+def _edge(lo: Lowering, node: Node) -> None:
+    time, first = lo.time(node.inputs[0]), lo.state((1,), float(node.integer("first", 0)))
+    out, past = lo.write(node).last(time), lo.read(node).last(time)
+    lo.step(node, (out, first), (past,), items=node.integer("items", 0))
+
+
 def _front(lo: Lowering, node: Node) -> None:
     time = lo.time(node.inputs[0])
     place = lo.state((1,), -float(node.integer("begin", 0)))
@@ -391,6 +397,7 @@ RULES: Mapping[str, Rule] = {
     "Conv": _conv,
     "CumSum": _cum_sum,
     "Delay": _delay,
+    "Edge": _edge,
     "Einsum": _einsum,
     "Expand": _expand,
     "Fill": _fill,

@@ -15,7 +15,7 @@ import numpy as np
 
 from pulse.argument import axis_of
 from pulse.dim import Dim, DimError, Length, product
-from pulse.graph import Array, Fact, Node
+from pulse.graph import Array, Attribute, Fact, Node
 from pulse.layout import dims
 from pulse.moves import flat_places, pads
 from pulse.rewrite import Patch, Rule, Site, Written
@@ -45,13 +45,13 @@ def window_of_places(site: Site) -> Patch | None:
     y, first = Written(site), int(places.offsets.min())
     if not _bounded_by_time(places, first, facts[0].stream.length):
         return None
-    x, taps = _edged(y, facts[0], max(0, -first)), places.offsets.reshape(-1) - first
-    slide = _window(taps, places.step, max(first, 0))
-    made = _fitting(slide, facts[0].stream.length + max(0, -first), facts[1].stream.length, places.most is not None)
-    if made is None:
+    taps = places.offsets.reshape(-1) - first
+    slide = _fitting(_window(taps, places.step, first), facts[0].stream.length, facts[1].stream.length)
+    if slide is None or (slide.after > 0 and places.most is None):
         return None
-    x = y.add("Unfold", x, axis=time, **made.attributes)
-    if slide.kernel != taps.size or np.any(np.diff(taps) < 0):
+    x = _edged(y, facts[0], max(0, -first))
+    x = y.add("Unfold", x, axis=time, **replace(slide, before=min(0, slide.before)).attributes)
+    if not np.array_equal(taps, np.arange(slide.kernel) * slide.dilation):
         x = y.add("Gather", x, y.constant(taps // slide.dilation), axis=time + 1)
     return _shaped(y, x, time, facts)
 
@@ -79,15 +79,14 @@ def _window(taps: Array, step: int, first: int) -> Window:
     return Window(int(taps.max()) // apart + 1, apart, step, -first, 0)
 
 
-def _fitting(slide: Window, items: Length, wanted: Length, free: bool) -> Window | None:
-    """The window at as many places as are `wanted`; only if it is `free` may it look behind the end."""
-    if slide.length(items) == wanted:
-        return slide
+def _fitting(slide: Window, items: Length, wanted: Length) -> Window | None:
+    """The window at as many places as are `wanted`: it looks behind the end, or does not look at all that is there."""
     try:
         short = (wanted - 1) * slide.stride - (items + (slide.before - slide.span))
     except DimError:
-        return None
-    return replace(slide, after=short) if isinstance(short, int) and (free or short <= 0) else None
+        short = min(0, slide.span - 1 - slide.before)  # the last place is one of the last items
+    choices = (replace(slide, after=after) for after in (0, short) if isinstance(after, int))
+    return next((choice for choice in choices if choice.length(items) == wanted), None)
 
 
 def _shaped(y: Written, x: str, time: int, facts: list[Fact]) -> Patch:
@@ -205,7 +204,8 @@ def pad_into_window(site: Site) -> Patch | None:
     """unfold(pad(x)) = unfold(x) that sees the padding in front of time and behind it"""
     node = site.node
     pad = site.producer(node.inputs[0], "Pad") if node.op == "Unfold" else None
-    if pad is None or pad.text("mode", "constant") != "constant" or node.integer("before", 0) > 0:
+    mode = pad.text("mode", "constant") if pad else ""
+    if pad is None or mode not in ("constant", "edge") or node.integer("before", 0) > 0:
         return None
     given = [site.graph.facts[name] if name else None for name in pad.inputs]
     (before, after), time = pads(pad, given), node.integer("axis", 0)
@@ -213,9 +213,10 @@ def pad_into_window(site: Site) -> Patch | None:
     slide = unfolded(node)
     slide = replace(slide, before=slide.before + before[time], after=slide.after + after[time])
     before[time] = after[time] = 0
-    if value is None or any((*before, *after)):
-        return None
-    attributes = {**node.attributes, **slide.attributes, "value": float(value.reshape(-1)[0])}
+    if value is None or any((*before, *after)) or (mode == "edge" and slide.span <= slide.before):
+        return None  # a window that lies in front of time shows an edge that has not come
+    content = {"value": float(value.reshape(-1)[0]), "edge": int(mode == "edge")}
+    attributes: dict[str, Attribute] = {**node.attributes, **slide.attributes, **content}
     add = Node("Unfold", node.name, (pad.inputs[0],), node.outputs, attributes)
     return Patch(f"{pad} goes into {node}", (node,), (add,))
 

@@ -9,6 +9,7 @@ whatever warm-up leaves there. Five nodes exist only here:
 * `Fill(x, until, value)`: the same items, but those with an index below `until` are `value`. This is how padding in
   front of time is written where warm-up would have left something else.
 * `Skip(x, items)`: the same items under another delay; a slice from the front of time costs nothing but delay.
+* `Edge(x, first)`: what a delay has kept, but what is in front of its item `first` is like that one.
 * `Front(x, begin, step)`: the front of time mirrored into the items that a delay has kept.
 * `Stuff(x, strides)`: zeros behind every item, which makes a transposed convolution a plain one.
 
@@ -102,7 +103,7 @@ def _scalar(p: Pulsifier, node: Node, index: int) -> int | float | None:
     if index >= len(node.inputs) or not node.inputs[index]:
         return None
     value = p.batch.facts[node.inputs[index]].value
-    if value is None or value.size != 1:
+    if value is None or value.size != 1 or value.dtype == object:
         raise p.refuse(node, f"has an input {index} that is not one constant number")
     number: int | float = value.reshape(-1)[0].item()
     return number

@@ -160,6 +160,15 @@ def take(out: Array, scratch: Array, indices: Array, table: Array) -> None:
     np.take(table, scratch, axis=0, out=out, mode="clip")  # any other mode would need a copy
 
 
+def edge(out: Array, first: Floats, past: Array, *, items: int) -> None:
+    """out (..., overlap + items) = past, but what is in front of its item `first` is like it; `first` counts down"""
+    np.copyto(out, past)
+    place = int(first[0])
+    if 0 < place < past.shape[-1]:
+        np.copyto(out[..., :place], past[..., place : place + 1])
+    first[0] = max(place - items, 0)
+
+
 def _reduce(function: np.ufunc) -> Kernel:
     def kernel(out: Array, x: Array, *, axes: tuple[int, ...]) -> None:
         function.reduce(x, axis=axes, keepdims=True, out=out)
@@ -179,6 +188,7 @@ KERNELS: Mapping[str, Kernel] = {
     "Copy": copy,
     "CumSum": cum_sum,
     "Delay": delay,
+    "Edge": edge,
     "Einsum": einsum,
     "Fill": fill,
     "Front": front,

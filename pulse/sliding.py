@@ -50,10 +50,21 @@ def average_pool(p: Pulsifier, node: Node) -> None:
 def unfold(p: Pulsifier, node: Node) -> None:
     """Wait for what the window sees; it is a view of that."""
     slide, delay, value = unfolded(node), p.delay_before(node), node.number("value", 0.0)
-    name = p.fill(node.inputs[0], delay, value) if delay and slide.before > 0 else node.inputs[0]
+    edge, padded = node.integer("edge", 0) and slide.before > 0, slide.before > 0
+    name = p.fill(node.inputs[0], delay, value) if delay and padded and not edge else node.inputs[0]
     wait = slide.extra(delay) + slide.stride * max(0, p.least_delay(node.outputs[0]) - slide.delay(delay))
-    name = p.delay(name, wait, slide.overlap, value if slide.before > 0 else 0.0)
+    name = p.delay(name, wait, slide.overlap, value if padded else 0.0)
+    name = _edged(p, node, name, delay + wait + slide.overlap) if edge else name
     p.emit(replace(node, inputs=(name,)), (delay + wait + slide.overlap - slide.before) // slide.stride)
+
+
+def _edged(p: Pulsifier, node: Node, past: str, first: int) -> str:
+    """The same items, but those in front of the first one, which is at the place `first`, are like it."""
+    edged, time = f"{past}.edge", p.axis(node)
+    if time is None or edged in p.facts:
+        return edged if time is not None else past
+    items = p.facts[node.inputs[0]].sizes[time]
+    return p.between("Edge", edged, (past,), p.facts[past], first=first, items=items)
 
 
 def conv_transpose(p: Pulsifier, node: Node) -> None:

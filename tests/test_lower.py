@@ -34,7 +34,7 @@ ON_CONSTANTS = {"Shape", "Size"}  # these are computed by the compiler or refuse
 OURS = {"ReduceVariance", "RunningMax", "RunningMean", "RunningVariance", "Unfold"}  # these no file has
 STREAMED = set(opset.OPS) - {"Constant", "Loop", "Upsample"} - ON_CONSTANTS | OURS
 VIEWED = {"ConstantOfShape", "Flatten", "Squeeze", "Unsqueeze"}  # these become an Expand, or a Reshape
-ONLY_PULSED = {"Delay", "Fill", "Front", "Gate", "Keep", "Recall", "Store", "Stuff", "Take"}
+ONLY_PULSED = {"Delay", "Edge", "Fill", "Front", "Gate", "Keep", "Recall", "Store", "Stuff", "Take"}
 TURNED = {"ConvTranspose", "Scan"}  # these become a Conv, and what is in them
 
 

@@ -69,14 +69,16 @@ def test_a_window_of_bounded_indices_streams(data: Any) -> None:
     draw: Draw = data.draw
     b, axis = Builder(), draw(st.sampled_from([1, 2]))
     x = "x" if draw(st.booleans()) else b.add("Conv" if axis == 2 else "Relu", *_late(b, axis))
-    places = indices(b, counting(b, "x", axis), draw(st.lists(st.integers(-4, 2), min_size=1, max_size=4)), True)
+    step = draw(st.sampled_from([1, 1, 2]))
+    offsets = draw(st.lists(st.integers(-4, 2 if step == 1 else 0), min_size=1, max_size=4))
+    places = indices(b, counting(b, "x", axis, step=step), offsets, True)
     end = b.add("Sub", b.add("Squeeze", b.add("Shape", "x", start=axis, end=axis + 1)), b.constant(1))
     if draw(st.booleans()):
         places = b.add("Clip", places, b.constant(0), end)
     else:
         places = b.add("Min", b.add("Max", places, b.constant(0)), end)
     y = b.add("Gather", x, places, axis=axis)
-    assert_streams(b, b.add("Tanh", y), SHAPES[axis], axis, draw(st.sampled_from([1, 3])))
+    assert_streams(b, b.add("Tanh", y), SHAPES[axis], axis, step * draw(st.sampled_from([1, 3])))
 
 
 def _late(b: Builder, axis: int) -> list[str]:
@@ -129,6 +131,13 @@ def test_places_are_values_too(start: int, step: int) -> None:
     late = b.add("Conv", "x", b.floats(4, 4, 3))
     y = b.add("Add", late, b.add("Sin", b.front(b.add("Unsqueeze", times, b.constant([0, 1])), 2)))
     assert_streams(b, y, (1, 4, "S"), 2)
+
+
+def test_a_bound_that_never_comes_is_refused() -> None:
+    b = Builder()
+    places = b.add("Clip", counting(b, "x", 2), b.constant(0), b.add("Squeeze", b.add("Shape", "x", start=2)))
+    with pytest.raises(NotStreamable, match=r"\(Clip\) has an input 2 that is not one constant number"):
+        compiled(b.model((1, 4, "S"), [b.add("Add", "x", b.add("Cast", places, to=1))]), 2)
 
 
 @pytest.mark.parametrize("what", ["wrap", "computed", "too far", "backwards", "below", "above", "twice"])

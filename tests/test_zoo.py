@@ -39,7 +39,7 @@ def test_it_streams(name: str, tmp_path: Path) -> None:
         streams(tmp_path / "net.onnx", net, exhibit, size)
 
 
-@pytest.mark.parametrize("name", ["attention", "convolved", "indexed", "unfolded"])
+@pytest.mark.parametrize("name", ["attention", "convolved", "indexed", "clamped", "unfolded"])
 def test_attention_to_the_past_waits_for_nothing(name: str, tmp_path: Path) -> None:
     zoo.export(zoo.ZOO[name], tmp_path / "net.onnx", dynamo=name in ONLY_DYNAMO)
     plan = pulse.compile(tmp_path / "net.onnx", 2)

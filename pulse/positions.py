@@ -21,6 +21,8 @@ from pulse.moves import flat_places, pads
 from pulse.rewrite import Patch, Rule, Site, Written
 from pulse.window import Window, unfolded
 
+MAX_REACH = 1 << 15  # items from where a window is to where it begins or ends
+
 
 @dataclass(frozen=True)
 class Places:
@@ -43,9 +45,9 @@ def window_of_places(site: Site) -> Patch | None:
     if places is None or not places.offsets.size or axis_of(node, node.integer("axis", 0), len(facts[0].shape)) != time:
         return None
     y, first = Written(site), int(places.offsets.min())
-    if not _bounded_by_time(places, first, facts[0].stream.length):
-        return None
     taps = places.offsets.reshape(-1) - first
+    if not _bounded_by_time(places, first, facts[0].stream.length) or max(int(taps.max()), abs(first)) > MAX_REACH:
+        return None
     slide = _fitting(_window(taps, places.step, first), facts[0].stream.length, facts[1].stream.length)
     if slide is None or (slide.after > 0 and places.most is None):
         return None

@@ -37,6 +37,8 @@ def contents(graph: onnx.GraphProto, opset: int) -> tuple[list[Node], dict[str, 
 
 def node_of(item: onnx.NodeProto, name: str, opset: int) -> Node:
     """The node under `name`; `UnsupportedOp` if its op, opset or an attribute is not known."""
+    if not item.op_type.isidentifier():
+        raise UnsupportedOp(f"load: node {name!r} is of the op {item.op_type!r}, which no opset has")
     said = f"load: node {name!r} ({item.op_type}, opset {opset})"
     if item.domain not in ("", "ai.onnx"):
         raise UnsupportedOp(f"{said} is of the domain {item.domain!r}; only standard ONNX ops are supported")

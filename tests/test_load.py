@@ -137,6 +137,7 @@ def _nested_types(model: onnx.ModelProto) -> None:
 
 HOSTILE: list[tuple[str, Callable[[onnx.ModelProto], object], type[PulseError], str]] = [
     ("op", lambda m: setattr(m.graph.node[1], "op_type", "If"), UnsupportedOp, r"'Relu1' \(If, opset 20\) is"),
+    ("no op", lambda m: setattr(m.graph.node[1], "op_type", "Re\nlu"), UnsupportedOp, r"is of the op 'Re\\nlu', which"),
     ("domain", lambda m: setattr(m.graph.node[1], "domain", "com.evil"), UnsupportedOp, "domain 'com.evil'"),
     ("attribute", _attribute, UnsupportedOp, "'activation'"),
     ("subgraph", _subgraph, UnsupportedOp, "'then_branch'"),

@@ -133,6 +133,15 @@ def test_places_are_values_too(start: int, step: int) -> None:
     assert_streams(b, y, (1, 4, "S"), 2)
 
 
+@pytest.mark.parametrize("far", [40_000, 1 << 40])
+def test_a_window_that_reaches_too_far_is_refused(far: int) -> None:
+    """Before anything is as long as it."""
+    b = Builder()
+    y = b.add("Gather", "x", indices(b, counting(b, "x", 1, far), [0, far], True), axis=1)
+    with pytest.raises(NotStreamable, match="would be .* items late; at most 32768 are allowed"):
+        compiled(b.model((1, "S", 3), [y]), 4)
+
+
 def test_a_bound_that_never_comes_is_refused() -> None:
     b = Builder()
     places = b.add("Clip", counting(b, "x", 2), b.constant(0), b.add("Squeeze", b.add("Shape", "x", start=2)))

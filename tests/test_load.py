@@ -19,6 +19,8 @@ from pulse.errors import LoadError, PulseError, UnsupportedOp
 from pulse.graph import Graph
 from pulse.load import load
 from tests.graphs import Builder
+from tests.test_loop import Written, looped
+from tests.test_positions import counting, indices
 
 
 def small() -> onnx.ModelProto:
@@ -252,10 +254,20 @@ def test_too_many_nodes_are_refused(tmp_path: Path) -> None:
         loaded(b.model((1, 3, "S"), [y]), tmp_path)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+def walking() -> onnx.ModelProto:
+    b = Builder()
+    return b.model((1, 3, "S"), [looped(b, Written())[3]])
+
+
+def indexed() -> onnx.ModelProto:
+    b = Builder()
+    return b.model((1, "S", 3), [b.add("Gather", "x", indices(b, counting(b, "x", 1, 2), [0, 2], True), axis=1)])
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_a_damaged_file_is_an_error_or_a_plan(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
-    content = bytearray(small().SerializeToString())
+    content = bytearray(data.draw(st.sampled_from([small, walking, indexed]))().SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path_factory.getbasetemp() / "damaged.onnx"

@@ -16,6 +16,7 @@ from pulse.graph import ABSENT, Array, Attribute, Fact, Graph, Node, ordered
 from pulse.opset import WITH_BODIES
 
 _BOOL = 9  # the code of ONNX: this cast is no plain one
+_CASTS = ("Cast", "Identity")
 _DEEPEST = 24  # nodes between a count and who asks for it
 _NOT_YET_KNOWN = Fact("float32", ())
 
@@ -56,7 +57,7 @@ class _Loop:
         self.made = list(body.outputs.values())
         self.lengths: list[str] = []
         rounds = [*zip(self.states, node.inputs[2:], self.made[1:], strict=False)]
-        self.same = {place for place, (name, _, after) in enumerate(rounds) if self._plain(after) == name}
+        self.same = {place for place, (name, _, after) in enumerate(rounds) if self._plain(after, "Identity") == name}
         self._outer = {self.states[place]: node.inputs[2 + place] for place in self.same}
         self.counting = {place for place, row in enumerate(rounds) if self._counts(*row)}
         self.counts = {count, *(self.states[place] for place in self.counting)}
@@ -64,7 +65,7 @@ class _Loop:
 
     def outer(self, name: str) -> str:
         """The name outside of what stays the same in every round."""
-        return self._outer.get(self._plain(name), name)
+        return self._outer.get(name, name)
 
     def takes(self, node: Node) -> bool:
         """Whether a node of the graph takes the item of the number that it has counted to."""
@@ -91,8 +92,9 @@ class _Loop:
 
     def without(self, taken: list[Node], own: list[str], made: list[str]) -> Graph:
         """The graph of one item, which reads what is its `own`, and from outside what it must."""
-        nodes = [replace(node, inputs=tuple(map(self.outer, node.inputs))) for node in self._body.nodes]
-        kept = tuple(node for node, before in zip(nodes, self._body.nodes, strict=True) if before not in taken)
+        items = {node.outputs[0] for node in taken}
+        left = [node for node in self._body.nodes if node.outputs[0] not in items]
+        kept = tuple(replace(node, inputs=tuple(map(self.outer, node.inputs))) for node in left)
         outputs = {str(index): self.outer(name) for index, name in enumerate(made)}
         graph = ordered(Graph(kept, {}, outputs, self._body.constants))
         known = {*own, *graph.constants, *graph.producers()}
@@ -103,11 +105,11 @@ class _Loop:
     def _producer(self, name: str) -> Node | None:
         return self._inside.get(name) or self._outside.get(name)
 
-    def _plain(self, name: str) -> str:
-        """What a value is before it was cast."""
+    def _plain(self, name: str, *ops: str) -> str:
+        """What a value is before `ops`; a whole number stays what it is when it is cast."""
         for _ in range(_DEEPEST):
             node = self._producer(name)
-            if node is None or node.op not in ("Cast", "Identity") or node.integer("to", 0) == _BOOL:
+            if node is None or node.op not in (ops or _CASTS) or node.integer("to", 0) == _BOOL:
                 break
             name = node.inputs[0]
         return name

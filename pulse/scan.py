@@ -173,11 +173,10 @@ class _Unrolling:
     def finish(self) -> None:
         """Behind the last item: what was collected is joined, and the states stay for the next pulse."""
         rows = zip(self.node.outputs, self.collected, self.parts.collected, strict=False)
-        joined = [self._joined(name, row, axis) for name, row, axis in rows if name]
-        made = tuple(filter(None, self.node.outputs))
+        values = [*(self._joined(name, row, axis) if name else "" for name, row, axis in rows), *self.states]
+        handed = {name: value for name, value in zip(self.node.outputs, values, strict=False) if name}
         recalled, last = (self.recalled, self.states) if self.timed else ([], [])
-        handed = [*joined, *self.states][: len(made)] if not self.timed else joined
-        store = Node("Store", self.node.name, (*recalled, *last, *handed), made)
+        store = Node("Store", self.node.name, (*recalled, *last, *handed.values()), tuple(handed))
         self.p.emit(store, self.delay, states=len(recalled), items=self.items)
 
     def _joined(self, output: str, row: list[str], axis: int) -> str:

@@ -75,6 +75,21 @@ def test_a_loop_over_all_items_streams(axis: int, pulse_size: int) -> None:
     assert set(kernels) <= {"Recall", "Mul", "Add", "Tanh", "Copy", "Store"}
 
 
+def _cut_off(b: Builder, new: str) -> str:
+    """What stays the same, cast to integers and back, is not the same any more."""
+    whole = b.add("Cast", b.add("Mul", "weight", b.constant(3, np.float32)), to=INT)
+    return b.add(
+        "Add",
+        b.add("Add", new, b.add("Cast", whole, to=FLOAT)),
+        b.add("Cast", b.add("Cast", "weight", to=INT), to=FLOAT),
+    )
+
+
+def test_what_is_cast_is_not_the_same() -> None:
+    b = Builder()
+    graphs.assert_streams(b, looped(b, Written(mixed=_cut_off))[3], (1, SIZE, "S"), 0)
+
+
 def test_layers_follow_each_other() -> None:
     b = Builder()
     first = looped(b, Written())[3]

@@ -200,6 +200,20 @@ def test_without_time_all_items_are_walked_and_the_last_states_come(tmp_path: An
             np.testing.assert_allclose(have, want, atol=1e-5)
 
 
+@pytest.mark.parametrize("which", [(1,), (3,), (0, 2), (4,)])
+def test_without_time_only_what_is_read_comes(which: tuple[int, ...], tmp_path: Any) -> None:
+    b = Builder()
+    graph, states, many = counting(Builder(prefix="in."))
+    begin = [b.constant(state, state.dtype) for state in states]
+    rows = b.add("Squeeze", "x", b.constant([0]))
+    made = b.add_many("Scan", len(states) + many, *begin, rows, body=graph, num_scan_inputs=1, scan_input_axes=[1])
+    model, path = b.model((1, SIZE, 5), [made[index] for index in which]), tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    x = np.random.default_rng(8).standard_normal((1, SIZE, 5)).astype(np.float32)
+    for have, want in zip(pulse.State(pulse.compile(path, 1, stream="")).run(x), graphs.whole(model, x), strict=True):
+        np.testing.assert_allclose(have, want, atol=1e-5)
+
+
 def test_a_time_axis_of_fixed_length_is_opened(tmp_path: Any) -> None:
     b = Builder()
     fixed, opened = b.model((1, SIZE, 7), mixed(b)[1:]), tmp_path / "model.onnx"

@@ -207,6 +207,12 @@ def front(c: Case, name: str) -> Single:
     return c.program(name, (c.array(shape, kind), place), (past,), step=step)
 
 
+def edge(c: Case, name: str) -> Single:
+    shape, kind, items = c.shape(c.integer(1, 3)), c.pick("float32", "int64"), c.integer(0, 9)
+    first = c.number(c.integer(0, shape[-1] + 9))
+    return c.program(name, (c.array(shape, kind), first), (c.array(shape, kind),), items=items)
+
+
 def pad(c: Case, name: str) -> Single:
     shape, kind = c.shape(c.integer(1, 4), 3), c.pick("float32", "int64")
     step = [c.integer(1, 2) for _ in shape]
@@ -358,6 +364,7 @@ CASES: Mapping[str, Callable[[Case, str], Single]] = {
     "Copy": copy,
     "CumSum": cum_sum,
     "Delay": delay,
+    "Edge": edge,
     "Einsum": einsum,
     "Fill": fill_front,
     "Front": front,

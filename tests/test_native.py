@@ -23,7 +23,7 @@ from tests.graphs import compiled
 from tests.kernel_steps import CASES, Case, Single, rooms_of, seen
 from tests.networks import Network, networks
 
-EXACT = ("Cast", "Copy", "Delay", "Fill", "Front", "Keep", "MaxPool", "Pad", "Recall", "ReduceMax", "ReduceMin")
+EXACT = ("Cast", "Copy", "Delay", "Edge", "Fill", "Front", "Keep", "MaxPool", "Pad", "Recall", "ReduceMax", "ReduceMin")
 EXACT += ("RunningMax", "Store", "Take", "Abs", "Ceil", "Floor", "Max", "Min", "Neg", "Relu", "Round", "Sign", "Where")
 TOLERANCE = 1e-5
 ROOT = Path(__file__).resolve().parent.parent

@@ -209,6 +209,32 @@ static const char *prepare_fill(Engine *engine, Step *step) {
     return NULL;
 }
 
+static void edge(const Step *step, char *const *rooms) {
+    const Items *items = step->prepared;
+    const View *out = &step->views[0];
+    char *to = start(out, rooms), *from = start(&step->views[2], rooms), *const copied[] = {to, from};
+    float *first = (float *)start(&step->views[1], rooms);
+    ptrdiff_t place = counted(*first), after = place - (ptrdiff_t)step->parameters[0];
+    walk(&items->copied, step, copied, copy_run);
+    for (ptrdiff_t item = 0; item < place && place < out->shape[out->rank - 1]; item++) {
+        char *const at[] = {to + item * items->out, from + place * items->x};
+        walk(&items->item, step, at, copy_run);
+    }
+    *first = (float)(after > 0 ? after : 0);
+}
+
+/* writes out (..., overlap + items), first (1); reads past, of the same shape */
+static const char *prepare_edge(Engine *engine, Step *step) {
+    const View *out = &step->views[0], *first = &step->views[1], *past = &step->views[2];
+    double many = step->parameters[0];
+    if (out->rank < 1 || !is_array(past, out->kind, -1) || !same_shape(out, past) || !is_array(first, FLOAT32, 1) ||
+        !(many >= 0 && many <= COUNTED))
+        return "has arrays that do not fit each other";
+    step->prepared = prepare_items(engine, out, past);
+    step->run = edge;
+    return step->prepared ? NULL : "needs more memory than there is";
+}
+
 static void front(const Step *step, char *const *rooms) {
     const Items *items = step->prepared;
     const View *out = &step->views[0], *past = &step->views[2];
@@ -294,6 +320,7 @@ static const char *prepare_take(Engine *engine, Step *step) {
 
 const Kernel move_kernels[] = {{"Copy", "", prepare_copy, 1, 2, NULL},
                                {"Delay", "", prepare_delay, 1, 2, NULL},
+                               {"Edge", "items", prepare_edge, 2, 3, NULL},
                                {"Fill", "value", prepare_fill, 2, 3, NULL},
                                {"Front", "step", prepare_front, 2, 3, NULL},
                                {"Pad", "value", prepare_pad, 2, 3, NULL},

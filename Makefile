@@ -1,7 +1,7 @@
 # make run    a satellite from a bare clone: sets up what is missing, then listens
 # make test   make check, then the tests
 # make check  lint and types
-# make bench  what hearing costs, beside onnxruntime
+# make bench  what hearing costs here, beside other engines
 # make test-long      the laws of the engine on thousands of random graphs, other ones every time
 # make onnx-coverage  which of the ONNX project's own cases the engine passes, by op
 # make clean  remove what the other targets made
@@ -40,7 +40,7 @@ check: $(TEST_READY)
 	$(BIN)/mypy
 
 bench: $(TEST_READY)
-	$(BIN)/python -m tests.benchmark
+	$(BIN)/wakepulse bench --peers
 
 $(RUN_READY): $(SETUP)
 	PYTHON=$(PYTHON) sh deploy/setup.sh run

@@ -22,8 +22,9 @@ from daemon.model import ModelError, WakeModel
 from daemon.mqtt import LinkError
 from daemon.recording import RecordingError
 from daemon.satellite import Satellite, open_source, thresholds
-from pulse import native
+from pulse import PulseError, native
 
+MAX_PULSES = 1_000_000  # of a measurement
 OK, FAILED, MISCONFIGURED = 0, 1, 78  # 78 is EX_CONFIG of sysexits.h: the service manager does not try again
 
 
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = int(options.verb(options))
         sys.stdout.flush()
         return status
-    except (ConfigError, ModelError, BrokerError) as error:
+    except (ConfigError, ModelError, BrokerError, PulseError) as error:
         print(f"wakepulse: {error}", file=sys.stderr)
         return MISCONFIGURED
     except (CaptureError, LinkError) as error:
@@ -48,21 +49,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse", description="A wake-word satellite for Hermes over MQTT.")
-    verbs = parser.add_subparsers(required=True, metavar="run|detect|devices|check")
+    verbs = parser.add_subparsers(required=True, metavar="run|detect|devices|check|bench")
     run = verbs.add_parser("run", help="listen, and tell the broker")
     detect = verbs.add_parser("detect", help="look for words in recordings")
     check = verbs.add_parser("check", help="check the configuration and the model, and say what is in force")
     devices = verbs.add_parser("devices", help="list the sound cards")
+    bench = verbs.add_parser("bench", help="measure what hearing costs on this machine")
     for verb in (run, detect, check):
         verb.add_argument("--config", type=Path, metavar="F", help="configuration (default: every key at its default)")
     detect.add_argument("--model", type=Path, metavar="M", help="model instead of the configured one")
     detect.add_argument("--threshold", type=_threshold, metavar="X", help="threshold for every word, above 0 to 1")
     detect.add_argument("--json", action="store_true", help="one JSON object per detection")
     detect.add_argument("files", type=Path, nargs="+", metavar="FILE", help="WAV (or FLAC, with the soundfile package)")
+    bench.add_argument("model", type=Path, nargs="?", default=Config().wake.model, help="plan or ONNX file")
+    bench.add_argument("--peers", action="store_true", help="other engines too, with the ONNX file beside the plan")
+    bench.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    bench.add_argument("--pulses", type=_count, default=3000, metavar="N", help="pulses of each row (default: 3000)")
     run.set_defaults(verb=_run)
     detect.set_defaults(verb=_detect)
     check.set_defaults(verb=_check)
     devices.set_defaults(verb=_devices)
+    bench.set_defaults(verb=_bench)
     return parser
 
 
@@ -74,6 +81,13 @@ def _threshold(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"a threshold is a number above 0 and at most 1, not {text!r}")
     return value
+
+
+def _count(text: str) -> int:
+    count = int(text) if text.isdecimal() else 0
+    if not 0 < count <= MAX_PULSES:
+        raise argparse.ArgumentTypeError(f"pulses are a number from 1 to {MAX_PULSES}, not {text!r}")
+    return count
 
 
 def _config(options: argparse.Namespace) -> Config:
@@ -135,6 +149,16 @@ def _check(options: argparse.Namespace) -> int:
     print(f"model {model.path} {model.version}, pulse {model.plan.pulse} frames, golden vector right")
     for word, threshold in thresholds(config.wake, model).items():
         print(f"word {word}, threshold {threshold:g} (the model recommends {model.thresholds[word]:g})")
+    return OK
+
+
+def _bench(options: argparse.Namespace) -> int:
+    # Imported here, not above: nobody who listens needs it.
+    from daemon.bench import bench
+    from daemon.report import report
+
+    found = bench(options.model, peers=options.peers, count=options.pulses)
+    print(json.dumps(found) if options.json else report(found))
     return OK
 
 

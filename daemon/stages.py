@@ -16,11 +16,11 @@ Floats = NDArray[np.float32]
 LOUDNESS = 3000  # of the noise that is heard
 
 
-def network(path: str) -> Callable[[Floats], NDArray[Any]]:
-    """The plan at `path`."""
+def network(path: str, kernels: str) -> Callable[[Floats], NDArray[Any]]:
+    """The plan at `path`, by the kernels of that name."""
     import pulse
 
-    run = pulse.State(pulse.Plan.load(path)).run
+    run = pulse.State(pulse.Plan.load(path), kernels=kernels).run
     return lambda frames: run(frames)[0]
 
 

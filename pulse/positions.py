@@ -58,6 +58,40 @@ def window_of_places(site: Site) -> Patch | None:
     return _shaped(y, x, time, facts)
 
 
+def window_of_rows(site: Site) -> Patch | None:
+    """gather(flatten(x), n*t + (0, 1, 2)) = gather(flatten(unfold(x)), (0, 1, 2)), with items of n numbers in x"""
+    node = site.node
+    flat = site.producer(node.inputs[0], "Flatten", "Reshape") if node.op == "Gather" else None
+    places = _places(site, node.inputs[1]) if flat else None
+    if flat is None or places is None or not places.offsets.size:
+        return None
+    facts = [site.graph.facts[name] for name in node.inputs]
+    if len(facts[0].shape) != 1:
+        return None
+    x, times = site.graph.facts[flat.inputs[0]].stream, facts[1].stream
+    before, behind = _beside(site.graph.facts[flat.inputs[0]])
+    first = int(places.offsets.min()) // places.step
+    taps = places.offsets.reshape(-1) - first * places.step
+    reach = int(taps.max()) // places.step
+    if x is None or times is None or (before, behind) != (1, places.step) or max(first, reach) > MAX_REACH or first < 0:
+        return None
+    slide = _fitting(Window(reach + 1, 1, 1, -first, 0), x.length, times.length)
+    if slide is None or slide.after > 0 or (places.least, places.most) != (None, None):
+        return None
+    y, width = Written(site), slide.kernel * places.step
+    wide = y.add("Unfold", flat.inputs[0], axis=x.axis, **slide.attributes)
+    wide = y.add("Reshape", wide, y.constant(dims((times.length, width))))
+    if not np.array_equal(taps, np.arange(width)):
+        wide = y.add("Gather", wide, y.constant(taps), axis=1)
+    return _shaped(y, wide, 0, facts)
+
+
+def _beside(x: Fact) -> tuple[Length, Length]:
+    """How many numbers are in front of time, and how many behind it, in the order of the axes."""
+    axis = x.stream.axis if x.stream else 0
+    return product(x.shape[:axis]), product(x.shape[axis + 1 :])
+
+
 def _bounded_by_time(places: Places, first: int, items: Length) -> bool:
     """Whether no place is in front of time, and none is held back by another bound than its ends."""
     if places.most is not None and places.most != items - 1:
@@ -116,7 +150,7 @@ def _places(site: Site, name: str, depth: int = _DEEPEST) -> Places | None:
     values = [site.graph.facts[other].value if other else None for other in node.inputs]
     if node.op == "Range":
         return _range(values)
-    if node.op in ("Add", "Sub", "Max", "Min") and len(values) == 2:
+    if node.op in ("Add", "Sub", "Max", "Min", "Mul") and len(values) == 2:
         first = next((index for index, value in enumerate(values) if value is None), 0)
         inner = _places(site, node.inputs[first], depth - 1)
         return _with(node, inner, values[1 - first], first) if inner else None
@@ -145,12 +179,17 @@ def _number(value: Array | None) -> Length | None:
 
 
 def _with(node: Node, inner: Places, other: Array | None, first: int) -> Places | None:
-    """Places that a constant is added to or that it bounds."""
+    """Places that a constant is added to, or multiplies, or bounds."""
     if node.op in ("Max", "Min"):
         bound = _number(other)
         return _within(inner, *((bound, None) if node.op == "Max" else (None, bound))) if bound is not None else None
     if other is None or other.dtype.kind != "i" or (inner.least, inner.most) != (None, None):
         return None
+    if node.op == "Mul":
+        times = _number(other)
+        if not isinstance(times, int) or not 0 < times <= MAX_REACH:
+            return None
+        return replace(inner, step=inner.step * times, offsets=inner.offsets * times)
     if node.op == "Sub" and first == 1:
         return None  # this counts backwards
     return replace(inner, offsets=inner.offsets + (other if node.op == "Add" else -other))
@@ -179,7 +218,7 @@ def _moved(node: Node, inner: Places, before: Fact, after: Fact) -> Array | None
 
 
 _MOVING = ("Cast", "Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-_READ_BACK = (*_MOVING, "Add", "Clip", "Max", "Min", "Range", "Sub")
+_READ_BACK = (*_MOVING, "Add", "Clip", "Max", "Min", "Mul", "Range", "Sub")
 
 
 def places_to_gather(site: Site) -> Patch | None:
@@ -240,5 +279,5 @@ def counting_to_sum(site: Site) -> Patch | None:
     return y.patch("Add", y.add("Mul", count, y.constant(step)), y.constant(start))
 
 
-FIRST: tuple[Rule, ...] = (places_to_gather, window_of_places)
+FIRST: tuple[Rule, ...] = (places_to_gather, window_of_rows, window_of_places)
 RULES: tuple[Rule, ...] = (places_to_gather, pad_into_window, counting_to_sum)

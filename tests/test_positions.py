@@ -88,6 +88,21 @@ def _late(b: Builder, axis: int) -> list[str]:
     return [b.add("Pad", "x", b.constant([0, 0, 0, 0, 0, 2])), b.floats(3, 3, 3)]
 
 
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_window_over_flat_numbers_streams(data: Any) -> None:
+    """As a view of the memory is written: places count numbers, of which each item has as many."""
+    draw: Draw = data.draw
+    b = Builder()
+    offsets = draw(st.lists(st.integers(0, 11), min_size=1, max_size=4))
+    if draw(st.booleans()):
+        offsets = list(range(3 * draw(st.integers(1, 4))))
+    flat = b.add("Reshape", padded(b, 1, draw(st.integers(0, 3))), b.constant([-1]))
+    times = b.add("Mul", counting(b, "x", 1, max(offsets) // 3), b.constant(3))
+    y = b.add("Gather", flat, indices(b, times, offsets, first := draw(st.booleans())), axis=0)
+    assert_streams(b, b.add("Tanh", y), SHAPES[1], 0 if first else 1, draw(st.sampled_from([1, 3])))
+
+
 def test_a_window_costs_no_copies() -> None:
     """Keys and values of one past are two views of it."""
     b = Builder()

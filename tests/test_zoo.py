@@ -13,9 +13,9 @@ import pulse
 from pulse.step import Slot
 from tests import graphs, zoo
 
-ATTENTION = ("attention", "convolved", "indexed", "clamped", "columns", "unfolded")
+ATTENTION = ("attention", "convolved", "indexed", "clamped", "columns", "strided", "unfolded")
 DYNAMO = ("ds_cnn", "convnext", *ATTENTION)
-ONLY_DYNAMO = ("unfolded",)  # the other exporter has no word for it
+ONLY_DYNAMO = ("strided", "unfolded")  # the other exporter has no word for it
 
 
 def streams(path: Path, net: torch.nn.Module, exhibit: zoo.Exhibit, size: int) -> pulse.Plan:
@@ -39,7 +39,7 @@ def test_it_streams(name: str, tmp_path: Path) -> None:
         streams(tmp_path / "net.onnx", net, exhibit, size)
 
 
-@pytest.mark.parametrize("name", ["attention", "convolved", "indexed", "clamped", "unfolded"])
+@pytest.mark.parametrize("name", ["attention", "convolved", "indexed", "clamped", "strided", "unfolded"])
 def test_attention_to_the_past_waits_for_nothing(name: str, tmp_path: Path) -> None:
     zoo.export(zoo.ZOO[name], tmp_path / "net.onnx", dynamo=name in ONLY_DYNAMO)
     plan = pulse.compile(tmp_path / "net.onnx", 2)

@@ -368,6 +368,15 @@ class Unfolded(Attention):
         return functional.pad(x, (0, 0, self.window - 1, 0)).unfold(1, self.window, 1).transpose(2, 3)
 
 
+class Strided(Attention):
+    """The same, with the past as a view of the memory."""
+
+    def past(self, x: Tensor) -> Tensor:
+        items, channels = x.shape[1:]
+        padded = functional.pad(x, (0, 0, self.window - 1, 0)).contiguous()
+        return padded.as_strided((1, items, self.window, channels), (padded.shape[1] * channels, channels, channels, 1))
+
+
 class Columns(Attention):
     """The same, with the past as columns of an image of one row."""
 
@@ -416,6 +425,7 @@ ZOO: Mapping[str, Exhibit] = {
     "indexed": Exhibit(lambda: attention(Indexed), FRAMES, 1, 1),
     "clamped": Exhibit(lambda: attention(Clamped), FRAMES, 1, 1),
     "columns": Exhibit(lambda: attention(Columns), FRAMES, 1, 1),
+    "strided": Exhibit(lambda: attention(Strided), FRAMES, 1, 1),
     "unfolded": Exhibit(lambda: attention(Unfolded), FRAMES, 1, 1),
     "transposed": Exhibit(lambda: Transposed(matchbox()), FRAMES, 1, 1),
 }

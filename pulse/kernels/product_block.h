@@ -6,12 +6,21 @@
 
 #include "product.h"
 
-enum { VECTORS = 3, SUMS = LANES > 2 ? 12 : 8 };
+/* vectors that are packed like one: a panel has two or three of these */
+#ifndef PARTS
+#define PARTS 1
+#endif
+
+enum { VECTORS = 3 * PARTS, SUMS = LANES > 2 ? 12 : 8 };
 #define AHEAD 512 /* floats: weights come from the second cache, as each is used once in a pulse */
 #define INLINE static inline __attribute__((always_inline))
 
+#if LANES > 1
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
 typedef int32_t Mask __attribute__((vector_size(LANES * sizeof(float))));
+#else
+typedef float Vector;
+#endif
 
 INLINE Vector load(const float *from) { return *(const Vector *)from; }
 INLINE void store(float *to, Vector x) { *(Vector *)to = x; }
@@ -60,6 +69,9 @@ INLINE Vector gate_of(Vector a, Vector b) {
     Vector a2 = a * a, b2 = b * b, under = bottom(b2, 0.5f);
     return top(a, a2, 1, 1) * (under * 0.5f + top(b, b2, 0.5f, 0.5f)) / (bottom(a2, 1) * under);
 }
+#if LANES == 1
+#include "product_single.h"
+#endif
 INLINE Vector activated(int activation, Vector x) {
     switch (activation) {
     case RELU: return LARGER(all(0), x);
@@ -92,6 +104,12 @@ typedef struct {
 INLINE void multiplied(Vector sum[VECTORS][FRAMES], const Product *p, const float *w, const float *x, const int vectors,
                        const int frames) {
     const ptrdiff_t move = p->item_move, channel_move = p->channel_move, channels = p->channels;
+#ifdef BLOCK
+    if (vectors == 4 && frames == 4 && channel_move == 1 && channels % 2 == 0) {
+        BLOCK(sum, p, w, x);
+        return;
+    }
+#endif
 #pragma GCC unroll 8
     for (int f = 0; f < frames; f++)
         for (int v = 0; v < vectors; v++) sum[v][f] = load(w + v * LANES);
@@ -113,10 +131,11 @@ INLINE void multiplied(Vector sum[VECTORS][FRAMES], const Product *p, const floa
 
 /* Adds the addend; `half` are the filters from the first vector to the second. */
 INLINE void add(Vector sum[VECTORS][FRAMES], const Product *p, Place at, const int vectors, const int frames) {
-    const ptrdiff_t half = p->activation == GATE ? p->filters / 2 : LANES, move = p->addend_filter;
+    const ptrdiff_t half = p->activation == GATE ? p->filters / 2 : PARTS * LANES, move = p->addend_filter;
     for (int v = 0; v < vectors; v++) {
-        ptrdiff_t filter = at.filter + v * half;
-        ptrdiff_t left = p->activation == GATE && v == 0 ? half - filter : p->filters - filter;
+        ptrdiff_t filter = at.filter + v / PARTS * half + v % PARTS * LANES;
+        ptrdiff_t left = p->activation == GATE && v < PARTS ? half - filter : p->filters - filter;
+        if (left <= 0) continue;
         const float *more = at.addend + filter * move;
         if (move == 1 && left >= LANES) {
 #pragma GCC unroll 8
@@ -128,17 +147,24 @@ INLINE void add(Vector sum[VECTORS][FRAMES], const Product *p, Place at, const i
 }
 
 INLINE void finish(Vector sum[VECTORS][FRAMES], const Product *p, Place at, const int vectors, const int frames) {
-    const int gated = p->activation == GATE;
+    const int gated = vectors == 2 * PARTS && p->activation == GATE;
     ptrdiff_t left = (gated ? p->filters / 2 : p->filters) - at.filter;
     float *out = at.out + at.filter;
     if (gated) {
+#if LANES == 1
+        for (int v = 0; v < PARTS; v++)
+            if (frames == 4) four_gates(sum[v], sum[v], sum[PARTS + v]);
+            else for (int f = 0; f < frames; f++) sum[v][f] = gate_of(sum[v][f], sum[PARTS + v][f]);
+#else
 #pragma GCC unroll 8
-        for (int f = 0; f < frames; f++) sum[0][f] = gate_of(sum[0][f], sum[1][f]);
+        for (int f = 0; f < frames; f++)
+            for (int v = 0; v < PARTS; v++) sum[v][f] = gate_of(sum[v][f], sum[PARTS + v][f]);
+#endif
     } else if (p->activation != LINEAR) {
         for (int f = 0; f < frames; f++)
             for (int v = 0; v < vectors; v++) sum[v][f] = activated(p->activation, sum[v][f]);
     }
-    for (int v = 0; v < (gated ? 1 : vectors); v++, out += LANES, left -= LANES) {
+    for (int v = 0; v < (gated ? PARTS : vectors); v++, out += LANES, left -= LANES) {
         if (left >= LANES) {
 #pragma GCC unroll 8
             for (int f = 0; f < frames; f++) store(out + f * p->out_item, sum[v][f]);
@@ -174,20 +200,21 @@ INLINE void panel(const Product *p, const float *w, const float *x, Place at, co
 
 /* Panels of two vectors; of three where the last would be left alone, which does not keep the processor busy. */
 static void multiply(const Product *p, const float *w, const float *x, float *out, const float *addend) {
-    const ptrdiff_t floats = (1 + p->taps * p->channels) * LANES;
+    const ptrdiff_t floats = (1 + p->taps * p->channels) * LANES * PARTS;
     Place at = {NULL, addend, out, 0};
     if (p->activation == GATE) {
-        for (; at.filter < p->filters / 2; at.filter += LANES, w += 2 * floats) panel(p, w, x, at, 2);
+        for (; at.filter < p->filters / 2; at.filter += LANES * PARTS, w += 2 * floats)
+            panel(p, w, x, at, 2 * PARTS);
         return;
     }
     while (at.filter < p->filters) {
-        int vectors = panel_vectors(p->filters - at.filter, LANES);
+        int vectors = panel_vectors(p->filters - at.filter, LANES * PARTS);
         switch (vectors) {
-        case 1: panel(p, w, x, at, 1); break;
-        case 2: panel(p, w, x, at, 2); break;
-        default: panel(p, w, x, at, 3);
+        case 1: panel(p, w, x, at, 1 * PARTS); break;
+        case 2: panel(p, w, x, at, 2 * PARTS); break;
+        default: panel(p, w, x, at, 3 * PARTS);
         }
-        at.filter += vectors * LANES;
+        at.filter += vectors * LANES * PARTS;
         w += vectors * floats;
     }
 }
@@ -198,6 +225,9 @@ static void activate(int activation, ptrdiff_t count, float *out, const float *x
 }
 
 static void gate(ptrdiff_t count, float *out, const float *a, const float *b) {
+#if LANES == 1
+    for (; count >= 4; count -= 4, out += 4, a += 4, b += 4) four_gates(out, a, b);
+#endif
     for (; count >= LANES; count -= LANES, out += LANES, a += LANES, b += LANES) store(out, gate_of(load(a), load(b)));
     if (count) store_part(out, gate_of(load_part(a, 1, count), load_part(b, 1, count)), count);
 }
@@ -224,4 +254,4 @@ static double burn(ptrdiff_t rounds) {
     return (double)rounds * SUMS * LANES;
 }
 
-const Instructions NAMES(instructions) = {NAME, LANES, multiply, activate, gate, accumulate, burn};
+const Instructions NAMES(instructions) = {NAME, LANES * PARTS, multiply, activate, gate, accumulate, burn};

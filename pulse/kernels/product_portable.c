@@ -1,4 +1,5 @@
-/* What every processor of its kind has: SSE2 on x86-64, NEON on aarch64, and single floats where there are no vectors. */
+/* What every processor of its kind has: SSE2 on x86-64, NEON on aarch64, and single floats where there are no vectors,
+   which are packed in twos, so that filters and gates of a panel are four. */
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #define SMALLER _mm_min_ps
@@ -7,7 +8,14 @@
 #if defined(__SSE2__) || defined(__ARM_NEON)
 #define LANES 4
 #else
-#define LANES 2
+#define LANES 1
+#define PARTS 2
+#if defined(__arm__) && defined(__VFP_FP__) && !defined(__SOFTFP__) && !defined(__thumb__)
+#include "product_vfp.h"
+#define BLOCK block_vfp
+#endif
+#define SMALLER(x, y) ((x) < (y) ? (x) : (y))
+#define LARGER(x, y) ((x) > (y) ? (x) : (y))
 #endif
 #if defined(__aarch64__)
 #define FRAMES 8

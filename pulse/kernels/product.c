@@ -3,10 +3,17 @@
 #include <string.h>
 
 #include "api.h"
+#if defined(HAS_NEON)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 static const Instructions *const KNOWN[] = {
 #if defined(__x86_64__) || defined(__i386__)
     &avx512_instructions, &avx2_instructions,
+#endif
+#if defined(HAS_NEON)
+    &neon_instructions,
 #endif
     &portable_instructions};
 
@@ -16,6 +23,9 @@ static int usable(const Instructions *instructions) {
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
     if (instructions == &avx2_instructions) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+#if defined(HAS_NEON)
+    if (instructions == &neon_instructions) return (getauxval(AT_HWCAP) & HWCAP_NEON) != 0;
 #endif
     return instructions == &portable_instructions;
 }

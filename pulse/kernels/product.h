@@ -51,6 +51,11 @@ typedef struct Instructions {
 } Instructions;
 
 extern const Instructions portable_instructions;
+/* clang has no way to compile one file for another processor than the others. */
+#if defined(__arm__) && defined(__linux__) && defined(__VFP_FP__) && !defined(__SOFTFP__) && !defined(__clang__)
+#define HAS_NEON
+extern const Instructions neon_instructions;
+#endif
 #if defined(__x86_64__) || defined(__i386__)
 extern const Instructions avx2_instructions, avx512_instructions;
 #endif

@@ -12,6 +12,7 @@
 #endif
 
 enum { VECTORS = 3 * PARTS, SUMS = LANES > 2 ? 12 : 8 };
+#define LINE 16   /* floats of a cache line */
 #define AHEAD 512 /* floats: weights come from the second cache, as each is used once in a pulse */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -116,11 +117,28 @@ INLINE void multiplied(Vector sum[VECTORS][FRAMES], const Product *p, const floa
     w += vectors * LANES;
     for (ptrdiff_t tap = 0; tap < p->taps; tap++) {
         const float *at = x + p->tap[tap];
-        for (ptrdiff_t c = 0; c < channels; c++, at += channel_move, w += vectors * LANES) {
+        ptrdiff_t c = 0;
+#ifdef BY_ELEMENT
+        for (; vectors <= 2 && channel_move == 1 && c + LANES <= channels; c += LANES, at += LANES) {
+            Vector numbers[FRAMES];
+#pragma GCC unroll 8
+            for (int f = 0; f < frames; f++) numbers[f] = load(at + f * move);
+#pragma GCC unroll 4
+            for (int lane = 0; lane < LANES; lane++, w += vectors * LANES) {
+                Vector weight[VECTORS];
+                for (int v = 0; v < vectors; v++) weight[v] = load(w + v * LANES);
+                if (lane % 2 == 0) __builtin_prefetch(w + AHEAD);
+#pragma GCC unroll 8
+                for (int f = 0; f < frames; f++)
+                    for (int v = 0; v < vectors; v++) sum[v][f] += weight[v] * numbers[f][lane];
+            }
+        }
+#endif
+        for (; c < channels; c++, at += channel_move, w += vectors * LANES) {
             Vector weight[VECTORS];
             for (int v = 0; v < vectors; v++) {
                 weight[v] = load(w + v * LANES);
-                __builtin_prefetch(w + v * LANES + AHEAD);
+                if (v * LANES % LINE == 0) __builtin_prefetch(w + v * LANES + AHEAD);
             }
 #pragma GCC unroll 8
             for (int f = 0; f < frames; f++)

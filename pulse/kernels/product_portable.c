@@ -5,7 +5,7 @@
 #define SMALLER _mm_min_ps
 #define LARGER _mm_max_ps
 #endif
-#if defined(__SSE2__) || defined(__ARM_NEON)
+#if defined(__SSE2__) || defined(__aarch64__)
 #define LANES 4
 #else
 #define LANES 1
@@ -19,6 +19,10 @@
 #endif
 #if defined(__aarch64__)
 #define FRAMES 8
+#define BY_ELEMENT /* it multiplies by one element of a vector */
+#if !defined(__clang__)
+#pragma GCC optimize("no-schedule-insns") /* which would move sums out of their registers */
+#endif
 #else
 #define FRAMES 4
 #endif

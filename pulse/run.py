@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +47,11 @@ class State:
         rows = streams or 1
         self._rooms = {room: _memory(rows, room_size(plan.slots, room)) for room in ROOMS[:2]}
         self._rooms["weights"] = plan.weights.reshape(1, -1)
-        self._inputs = {name: self._outside(view) for name, view in plan.inputs.items()}
+        self._inputs = tuple(
+            _Entry(name, np.dtype(dtype), memory.shape, memory)
+            for (name, view), dtype in zip(plan.inputs.items(), plan.input_dtypes, strict=True)
+            for memory in (self._outside(view),)
+        )
         made = [self._outside(view) for view in plan.outputs.values()]
         outputs = [array.astype(dtype, copy=False) for array, dtype in zip(made, plan.output_dtypes, strict=True)]
         self._leaving = tuple((to, of) for to, of in zip(outputs, made, strict=True) if to is not of)
@@ -75,9 +81,14 @@ class State:
         return [end - start for start, end in pairwise(ends)]
 
     def _take(self, inputs: tuple[Array, ...]) -> None:
-        _check(self._inputs, self._plan.input_dtypes, inputs)
-        for slot, given in zip(self._inputs.values(), inputs, strict=True):
-            np.copyto(slot, given)
+        if len(inputs) != len(self._inputs):
+            wanted = ", ".join(entry.name for entry in self._inputs)
+            raise InputError(f"run: {len(inputs)} inputs given; the plan takes {len(self._inputs)}: {wanted}")
+        for entry, given in zip(self._inputs, inputs, strict=True):
+            if type(given) is not np.ndarray or given.dtype != entry.dtype or given.shape != entry.shape:
+                raise entry.refused(given)
+        for entry, given in zip(self._inputs, inputs, strict=True):
+            np.copyto(entry.memory, given)
 
     def reset(self, stream: int | None = None) -> None:
         """Forget all streams, or the one of that number: the next pulse is its first one."""
@@ -146,6 +157,21 @@ class State:
             yield partial(kernel, *(self.array(view, stream) if view else None for view in views), **step.parameters)
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """Where an input goes."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    memory: Array
+
+    def refused(self, given: object) -> InputError:
+        """The sentence about what does not fit."""
+        found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
+        return InputError(f"run: the input {self.name!r} is {found}; the plan takes {self.dtype} {self.shape}")
+
+
 class _Calls:
     """The steps as calls of the kernels in numpy."""
 
@@ -177,12 +203,3 @@ def _memory(rows: int, numbers: int) -> Array:
 def _frozen(array: Array) -> Array:
     array.flags.writeable = False
     return array
-
-
-def _check(expected: Mapping[str, Array], dtypes: tuple[str, ...], inputs: tuple[Array, ...]) -> None:
-    if len(inputs) != len(expected):
-        raise InputError(f"run: {len(inputs)} inputs given; the plan takes {len(expected)}: {', '.join(expected)}")
-    for (name, slot), dtype, given in zip(expected.items(), dtypes, inputs, strict=True):
-        if not isinstance(given, np.ndarray) or given.dtype != dtype or given.shape != slot.shape:
-            found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
-            raise InputError(f"run: the input {name!r} is {found}; the plan takes {dtype} {slot.shape}")

@@ -20,7 +20,7 @@ import pulse
 from pulse.native import Walk, parameters
 from pulse.reference import KERNELS
 from pulse.step import Array, Floats
-from tests.graphs import compiled
+from tests.graphs import Builder, compiled
 from tests.kernel_steps import CASES, Case, Single, rooms_of, seen
 from tests.networks import Network, networks
 
@@ -122,3 +122,21 @@ def test_hostile_steps_stay_in_their_memory(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     refused, ran = map(int, done.stdout.split())
     assert refused > 100 and ran > 100
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_activations_are_exact_enough(name: str) -> None:
+    """The bound that product_block.h states, against float64; NaN and infinities come out as they should."""
+    b = Builder()
+    first, second = b.add_many("Split", 2, "x", axis=1, num_outputs=2)
+    outputs = b.add("Tanh", "x"), b.add("Sigmoid", "x"), b.add("Mul", b.add("Tanh", first), b.add("Sigmoid", second))
+    plan = compiled(b.model((1, 2, "S"), [*outputs]), 4096)
+    assert "Gate" in [step.kernel for step in plan.steps]
+    x = np.random.default_rng(0).uniform(-12, 12, (1, 2, 4096)).astype(np.float32)
+    x[0, :, :6] = np.nan, np.inf, -np.inf, 1e-30, -1e-30, 3e38
+    found = pulse.State(plan, kernels=name).run(x)
+    exact = x.astype(np.float64)
+    with np.errstate(over="ignore"):
+        tanh, sigmoid = np.tanh(exact), 1 / (1 + np.exp(-exact))
+    for have, wanted in zip(found, (tanh, sigmoid, tanh[:, :1] * sigmoid[:, 1:]), strict=True):
+        np.testing.assert_allclose(have, wanted, rtol=0, atol=2e-6)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pulse.calibrate import lower_to_int8, read, report
 from pulse.declutter import declutter
 from pulse.errors import PlanError, PulseError
 from pulse.explain import draw, explained
@@ -19,7 +20,7 @@ from pulse.plan import Plan
 from pulse.pooling import RUNNING, over_window
 from pulse.profile import macs, profiled
 from pulse.pulsify import pulsify
-from pulse.step import KINDS, Step, View, room_size
+from pulse.step import KINDS, NUMBER, Step, View, room_size
 
 STAGES = ("load", "infer", "declutter", "pulsify", "lower")
 _BYTES = 4  # of a float32
@@ -29,8 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compile as the command line says; the exit status is 0 or, after one line that says why, 1."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if not any((options.output, options.show, options.summary, options.explain, options.profile, options.svg)):
-        parser.error("nothing to do: say -o, --show, --summary, --explain, --profile or --svg")
+    plans = (options.output, options.summary, options.profile, options.quant_report)
+    if not any((*plans, options.show, options.explain, options.svg)):
+        parser.error("nothing to do: say -o, --show, --summary, --explain, --profile, --quant-report or --svg")
+    if options.quant_report and options.int8 is None:
+        parser.error("--quant-report is about --int8; say by which file it is calibrated")
     try:
         if options.show:
             print(show(options, options.show))
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(explained(_pulsed(options)))
         if options.svg:
             draw(_pulsed(options), options.svg)
-        if options.summary or options.output or options.profile:
+        if any(plans):
             _plan_as_told(options)
     except PulseError as error:
         print(f"wakepulse-compile: {error}", file=sys.stderr)
@@ -76,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--window", type=_window, help="items that means over all of time take instead, or 'running'")
     stream = "the axis of time, if none is dynamic or several are; '' if no input has time"
     parser.add_argument("--stream", metavar="NAME:AXIS", help=stream)
+    parser.add_argument("--int8", type=Path, metavar="NPZ", help="compute in integers, calibrated by this .npz file")
+    parser.add_argument("--quant-report", action="store_true", help="print how far --int8 is from float32, per node")
     parser.add_argument("--svg", type=Path, help="the picture of the graph to write, by graphviz")
     return parser
 
@@ -95,7 +101,16 @@ def _positive(text: str) -> float:
 
 
 def _planned(options: argparse.Namespace) -> Plan:
+    if options.int8 is not None:
+        return _in_integers(options)
     return Plan.load(options.model) if options.model.suffix == ".plan" else lower(_pulsed(options))
+
+
+def _in_integers(options: argparse.Namespace) -> Plan:
+    lowered = lower_to_int8(_pulsed(options), read(options.int8))
+    if options.quant_report:
+        print(report(lowered))
+    return lowered.plan
 
 
 def _pulsed(options: argparse.Namespace) -> Graph:
@@ -120,7 +135,7 @@ def show(options: argparse.Namespace, stage: str) -> str:
     if stage == "declutter":
         return "\n".join([*(f"# {reason}" for reason in reasons), graph.dump()])
     graph = pulsify(graph, options.pulse)
-    return graph.dump() if stage == "pulsify" else listing(lower(graph))
+    return graph.dump() if stage == "pulsify" else listing(_planned(options))
 
 
 def listing(plan: Plan) -> str:
@@ -137,12 +152,12 @@ def _line(index: int, step: Step, plan: Plan) -> str:
 def _place(view: View, plan: Plan) -> str:
     slot = plan.slots[view.slot]
     kind = "" if view.kind == "float32" else f":{view.kind}"
-    return f"{slot.room}[{slot.offset + view.offset * KINDS[view.kind]}]{shown(view.shape)}{kind}"
+    return f"{slot.room}[{slot.offset + view.offset * KINDS[view.kind] // NUMBER}]{shown(view.shape)}{kind}"
 
 
 def summary(plan: Plan, rate: float | None = None) -> str:
     """What a plan costs and how late it is; in time, if `rate` items of the stream come per second."""
-    weights = sum(slot.size // KINDS[slot.kind] for slot in plan.slots if slot.room == "weights")
+    weights = sum(slot.size * NUMBER // KINDS[slot.kind] for slot in plan.slots if slot.room == "weights")
     rows = {
         "inputs": _ports(plan.inputs, plan.input_dtypes),
         "outputs": _ports(plan.outputs, plan.output_dtypes),

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pulse.errors import PlanError
 from pulse.reference import KERNELS
-from pulse.step import KINDS, ROOMS, Parameter, Program, Slot, Step, View, held, room_size
+from pulse.step import KINDS, NUMBER, ROOMS, Parameter, Program, Slot, Step, View, held, room_size
 
 MAX_NUMBERS = 16 << 20  # float32 numbers in one room
 MAX_STEPS = 40_000
@@ -206,12 +206,12 @@ def checked(program: Program, weights: int) -> None:
     rooms = [room_size(slots, room) for room in ROOMS]
     if max(rooms) > MAX_NUMBERS or room_size(slots, "weights") > weights or len(program.steps) > MAX_STEPS:
         raise PlanError("the plan needs more memory than it may; build it again")
-    if any(slot.offset % KINDS[slot.kind] or slot.size % KINDS[slot.kind] for slot in slots):
+    if any(NUMBER * number % KINDS[slot.kind] for slot in slots for number in (slot.offset, slot.size)):
         raise PlanError("a slot of the plan cuts an element of 64 bits; build it again")
     written = [view for step in program.steps for view in step.writes if view] + [*program.inputs.values()]
     read = [view for step in program.steps for view in step.reads if view] + [*program.outputs.values()]
     for view in written + read:
-        if view.slot >= len(slots) or view.extent[0] < 0 or _end(view) > slots[view.slot].size:
+        if view.slot >= len(slots) or view.extent[0] < 0 or _end(view) > NUMBER * slots[view.slot].size:
             raise PlanError("a step of the plan reaches beyond its memory; build it again")
     ports = [*program.inputs.values(), *program.outputs.values()]
     dtypes = (*program.input_dtypes, *program.output_dtypes)
@@ -223,5 +223,5 @@ def checked(program: Program, weights: int) -> None:
 
 
 def _end(view: View) -> int:
-    """Numbers of its slot up to the last one that a view touches."""
+    """Bytes of its slot up to the last one that a view touches."""
     return (view.extent[1] + 1) * KINDS[view.kind]

@@ -22,22 +22,26 @@ from pulse.fuse import fuse
 from pulse.graph import Graph, Node
 from pulse.header import MAX_NUMBERS
 from pulse.infer import COMBINING, ELEMENTWISE, REDUCING
+from pulse.integer_rules import RULES as INTEGER_RULES
 from pulse.layers import equation
-from pulse.lowering import Lowering
+from pulse.lowering import Lowering, by_place, columns, grouped, put_back, taps
 from pulse.place import lives, placed, weights
 from pulse.plan import Plan, with_golden
 from pulse.reach import receptive_field
 from pulse.recurrence import gru, lstm, rnn
 from pulse.sliding import LOWEST
-from pulse.step import ROOMS, Parameter, Step, View, held, room_size
+from pulse.step import ROOMS, Parameter, Step, View, handed_out, held, room_size
 
 Rule = Callable[[Lowering, Node], None]
 
 
 def lower(graph: Graph) -> Plan:
     """The plan of a pulsed graph, with the golden vector it is checked by when it is loaded."""
-    reach = receptive_field(graph)
-    fused = fuse(graph)
+    return with_golden(planned(graph, fuse(graph)))
+
+
+def planned(graph: Graph, fused: Graph) -> Plan:
+    """The plan of a graph as it is after `fuse`, without a golden vector; outputs may be there that `graph` has not."""
     lowering = Lowering(fused)
     for node in fused.nodes:
         RULES[node.op](lowering, node)
@@ -48,21 +52,20 @@ def lower(graph: Graph) -> Plan:
     for room in ROOMS:
         if room_size(slots, room) > MAX_NUMBERS:
             raise GraphError(f"lower: the plan needs {room_size(slots, room)} numbers of {room}, over {MAX_NUMBERS}")
-    plan = Plan(
+    return Plan(
         pulse=_pulse(graph),
         delay=tuple(graph.delay_of(value) for value in graph.outputs.values()),
         stride=tuple(_stride(graph, value) for value in graph.outputs.values()),
-        receptive_field=reach,
+        receptive_field=receptive_field(graph),
         inputs=inputs,
         outputs=outputs,
         input_dtypes=tuple(item.dtype for item in graph.inputs.values()),
-        output_dtypes=tuple(graph.facts[value].dtype for value in graph.outputs.values()),
+        output_dtypes=tuple(handed_out(fused.facts[value].dtype) for value in fused.outputs.values()),
         slots=slots,
         steps=tuple(lowering.steps),
         weights=weights(lowering.drafts, slots),
         metadata=dict(graph.metadata),
     )
-    return with_golden(plan)
 
 
 def _check_full(steps: Sequence[Step]) -> None:
@@ -139,13 +142,7 @@ def _delay(lo: Lowering, node: Node) -> None:
     order = (rank - 1, *(axis for axis in x.order if axis != rank - 1))
     ring = lo.state((*x.shape[:-1], extra + overlap + pulse), node.number("value", 0.0), order, kind=x.kind)
     lo.step(node, (ring,), (x,))
-    lo.views[node.outputs[0]] = _put_back(ring.cut(len(x.shape) - 1, 0, overlap + pulse), time)
-
-
-def _put_back(view: View, axis: int) -> View:
-    """The last axis at `axis` again."""
-    rest = list(range(len(view.shape) - 1))
-    return view.transposed((*rest[:axis], len(rest), *rest[axis:]))
+    lo.views[node.outputs[0]] = put_back(ring.cut(len(x.shape) - 1, 0, overlap + pulse), time)
 
 
 def _fill(lo: Lowering, node: Node) -> None:
@@ -208,48 +205,24 @@ def _conv(lo: Lowering, node: Node) -> None:
     w = np.moveaxis(w.reshape(group, filters // group, channels, *kernel), (1, 2), (-1, -2))
     weight = lo.weight(w.reshape(group, -1, filters // group))
     bias = lo.weight(lo.constant(node, 2).reshape(group, 1, filters // group)) if lo.has(node, 2) else None
-    taps = _taps(x.split(1, group), 3, node, tuple(places))
-    tapped = range(3, 3 + len(kernel))
-    taps = taps.transposed((0, 1, *(axis + len(kernel) for axis in tapped), *tapped, 2))
-    columns, matrix = _columns(lo, taps, (n, group, items, weight.shape[1]))
+    seen = by_place(taps(x.split(1, group), 3, node, tuple(places)), len(kernel))
+    gathered, matrix = columns(lo, seen, (n, group, items, weight.shape[1]))
     addend = None
     if lo.has(node, 3):
         addend = lo.read(node, 3).transposed((0, *inside, 1))
         addend = addend if len(places) == 1 else lo.packed(node, addend).shaped((n, items, filters))
-        addend = _grouped(addend, group)
+        addend = grouped(addend, group)
     out = lo.arena((n, *places, made))
-    lo.views[node.outputs[0]] = _put_back(out, 1)
-    out = _grouped(out.shaped((n, items, made)), group)
+    lo.views[node.outputs[0]] = put_back(out, 1)
+    out = grouped(out.shaped((n, items, made)), group)
     product = out if made == filters else lo.arena((n, group, items, filters // group))
-    writes, reads = (out, product, columns), (taps, matrix, weight, bias, addend)
+    writes, reads = (out, product, gathered), (seen, matrix, weight, bias, addend)
     lo.step(node, writes, reads, activation=node.text("activation", ""))
 
 
-def _grouped(x: View, group: int) -> View:
-    """(n, items, filters) as (n, group, items, filters of a group)."""
-    return x.split(2, group).transposed((0, 2, 1, 3))
-
-
-def _taps(x: View, first: int, node: Node, places: tuple[int, ...]) -> View:
-    """The axes from `first` as twice as many, taps and places: tap `j` of place `i` is item `i*stride + j*dilation`."""
-    kernel, stride, dilation = (node.integers(key, ()) for key in ("kernel", "stride", "dilation"))
-    units = x.strides[first:]
-    apart = (unit * step for unit, step in zip(units, dilation, strict=True))
-    moves = (unit * step for unit, step in zip(units, stride, strict=True))
-    return replace(x, shape=(*x.shape[:first], *kernel, *places), strides=(*x.strides[:first], *apart, *moves))
-
-
-def _columns(lo: Lowering, taps: View, shape: tuple[int, ...]) -> tuple[View | None, View]:
-    """Memory to gather `taps` in, and the matrix of the shape `shape` that lies there then."""
-    if taps.packed:
-        return None, taps.shaped(shape)
-    columns = lo.arena(taps.shape)
-    return columns, columns.shaped(shape)
-
-
 def _pool(lo: Lowering, node: Node) -> None:
-    taps = _taps(lo.read(node), 2, node, lo.shape(node)[2:])
-    lo.step(node, (lo.write(node),), (taps,))
+    seen = taps(lo.read(node), 2, node, lo.shape(node)[2:])
+    lo.step(node, (lo.write(node),), (seen,))
 
 
 def _gate(lo: Lowering, node: Node) -> None:
@@ -390,6 +363,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(COMBINING, _combining),
     **dict.fromkeys(REDUCING, _reduce),
+    **INTEGER_RULES,
     "AveragePool": _pool,
     "Cast": _cast,
     "Clip": _elementwise,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Array, Graph, Node
 from pulse.header import MAX_NUMBERS
 from pulse.place import Draft
-from pulse.step import KINDS, Parameter, Step, View, held, packed_strides
+from pulse.step import KINDS, NUMBER, Parameter, Step, View, held, numbers, packed_strides
 
 
 class Lowering:
@@ -27,25 +28,26 @@ class Lowering:
 
     def arena(self, shape: tuple[int, ...], order: tuple[int, ...] | None = None, *, kind: str = "float32") -> View:
         """A new array for one pulse, whose elements lie side by side; `order` are its axes, the slowest first."""
-        return self._laid(Draft("arena", _numbers(shape, kind), kind=kind), shape, order)
+        return self._laid(Draft("arena", numbers(math.prod(shape), kind), kind=kind), shape, order)
 
     def state(
         self, shape: tuple[int, ...], initial: float, order: tuple[int, ...] | None = None, *, kind: str = "float32"
     ) -> View:
         """The same for an array that survives between pulses."""
-        return self._laid(Draft("state", _numbers(shape, kind), initial, kind), shape, order)
+        return self._laid(Draft("state", numbers(math.prod(shape), kind), initial, kind), shape, order)
 
     def _laid(self, draft: Draft, shape: tuple[int, ...], order: tuple[int, ...] | None) -> View:
         order = order or tuple(range(len(shape)))
         view = self._slot(draft, tuple(shape[axis] for axis in order))
         return view.transposed(tuple(order.index(axis) for axis in range(len(shape))))
 
-    def weight(self, value: Array) -> View:
-        """A constant array."""
-        kind = held(value.dtype.name)
-        content = np.asarray(value, kind, order="C")
-        numbers = content.reshape(-1).view(np.float32)
-        return self._slot(Draft("weights", numbers.size, kind=kind, content=numbers), content.shape)
+    def weight(self, value: Array, kind: str | None = None) -> View:
+        """A constant array, held as this kind."""
+        kind = kind or held(value.dtype.name)
+        size = numbers(value.size, kind)
+        content = np.zeros(NUMBER * size // KINDS[kind], kind)
+        content[: value.size] = value.reshape(-1)
+        return self._slot(Draft("weights", size, kind=kind, content=content.view(np.float32)), value.shape)
 
     def _slot(self, draft: Draft, shape: tuple[int, ...]) -> View:
         if draft.size > MAX_NUMBERS:
@@ -123,6 +125,35 @@ class Lowering:
         return tight
 
 
-def _numbers(shape: tuple[int, ...], kind: str) -> int:
-    """Numbers of a room that an array takes."""
-    return math.prod(shape) * KINDS[kind]
+def grouped(x: View, group: int) -> View:
+    """(n, items, filters) as (n, group, items, filters of a group)."""
+    return x.split(2, group).transposed((0, 2, 1, 3))
+
+
+def taps(x: View, first: int, node: Node, places: tuple[int, ...]) -> View:
+    """The axes from `first` as twice as many, taps and places: tap `j` of place `i` is item `i*stride + j*dilation`."""
+    kernel, stride, dilation = (node.integers(key, ()) for key in ("kernel", "stride", "dilation"))
+    units = x.strides[first:]
+    apart = (unit * step for unit, step in zip(units, dilation, strict=True))
+    moves = (unit * step for unit, step in zip(units, stride, strict=True))
+    return replace(x, shape=(*x.shape[:first], *kernel, *places), strides=(*x.strides[:first], *apart, *moves))
+
+
+def by_place(taps: View, rank: int) -> View:
+    """(n, group, channels, *kernel, *places) as (n, group, *places, *kernel, channels)"""
+    tapped = range(3, 3 + rank)
+    return taps.transposed((0, 1, *(axis + rank for axis in tapped), *tapped, 2))
+
+
+def columns(lo: Lowering, taps: View, shape: tuple[int, ...]) -> tuple[View | None, View]:
+    """Memory to gather `taps` in, and the matrix of the shape `shape` that lies there then."""
+    if taps.packed:
+        return None, taps.shaped(shape)
+    columns = lo.arena(taps.shape)
+    return columns, columns.shaped(shape)
+
+
+def put_back(view: View, axis: int) -> View:
+    """The last axis at `axis` again."""
+    rest = list(range(len(view.shape) - 1))
+    return view.transposed((*rest[:axis], len(rest), *rest[axis:]))

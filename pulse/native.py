@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pulse.errors import InputError, PlanError, PulseError
-from pulse.step import KINDS, ROOMS, Array, Parameter, Program, Step, View, room_size
+from pulse.step import KINDS, NUMBER, ROOMS, Array, Parameter, Program, Step, View, room_size
 
 
 def _extension() -> Any:
@@ -27,7 +27,6 @@ _kernels = _extension()
 BUILT = _kernels is not None
 _MAX_RANK = 10
 _MAX_PARAMETERS = 8
-_NUMBER = 4  # bytes of a number of a room
 _PEAK_RUNS, _PEAK_ROUNDS = 20, 20_000
 _ACTIVATIONS = ("", "Gate", "Relu", "Sigmoid", "Tanh")
 _TYPES = ("bool", "int32", "int64", "float32")
@@ -131,7 +130,7 @@ def _tables(plan: Program) -> tuple[Any, Sequence[Any]]:
     tables.weights = ffi.from_buffer("char[]", plan.weights)
     for index, room in enumerate(ROOMS):
         size = plan.weights.size if room == "weights" else room_size(plan.slots, room)
-        tables.room_bytes[index] = _NUMBER * size
+        tables.room_bytes[index] = NUMBER * size
     return tables, arrays
 
 
@@ -141,7 +140,7 @@ def _row(plan: Program, view: View | None) -> list[int]:
     if len(view.shape) > _MAX_RANK:
         raise ValueError(f"{len(view.shape)} axes are too many")
     slot, spare = plan.slots[view.slot], [0] * (_MAX_RANK - len(view.shape))
-    start = _NUMBER * (slot.offset + KINDS[view.kind] * view.offset)
+    start = NUMBER * slot.offset + KINDS[view.kind] * view.offset
     place = [ROOMS.index(slot.room), [*KINDS].index(view.kind), len(view.shape), start]
     return [*place, *view.shape, *spare, *view.strides, *spare]
 

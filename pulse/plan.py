@@ -1,9 +1,9 @@
 """`Plan`: all that the compiler hands to the engine, and its file, so that a satellite needs no compiler.
 
 A `.plan` file is a fixed prefix (magic, format version, size of the header, size of the file, SHA-256 of all the rest),
-a JSON header, and float32 numbers, of which an integer takes two: weights, golden input, golden output. It is mapped,
-never unpickled; every size in it is checked before it is used, and the golden vector is run before the plan is handed
-out.
+a JSON header, and float32 numbers, of which an integer takes two and four int8 share one: weights, golden input, golden
+output. It is mapped, never unpickled; every size in it is checked before it is used, and the golden vector is run
+before the plan is handed out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from pulse.errors import PlanError
 from pulse.header import MAX_NUMBERS, checked, decoded, encoded
 from pulse.run import State
-from pulse.step import KINDS, Array, Floats, Slot, Step, View
+from pulse.step import Array, Floats, Slot, Step, View, numbers
 from pulse.unwanted import what_it_is
 
 MAGIC = b"WAKEPLAN"
@@ -106,10 +106,10 @@ class Plan:
     @classmethod
     def _from(cls, content: mmap.mmap, header_size: int) -> Plan:
         header = decoded(content[_PREFIX.size : _PREFIX.size + header_size])
-        numbers = np.frombuffer(content, "<f4", offset=_PREFIX.size + header_size)
-        if sum(header.sizes) != len(numbers):
+        room = np.frombuffer(content, "<f4", offset=_PREFIX.size + header_size)
+        if sum(header.sizes) != len(room):
             raise PlanError("the plan holds another amount of numbers than its header says; build it again")
-        arrays = np.split(numbers, np.cumsum(header.sizes)[:-1])
+        arrays = np.split(room, np.cumsum(header.sizes)[:-1])
         plan = cls(**header.fields, weights=arrays[0])
         checked(plan, len(plan.weights))
         views = [*plan.inputs.values(), *plan.outputs.values()]
@@ -117,7 +117,7 @@ class Plan:
             raise PlanError("the golden vector of the plan does not fit it; build it again")
         dtypes = (*plan.input_dtypes, *plan.output_dtypes)
         rows = list(zip(arrays[1:], views, dtypes, strict=True))
-        pulses = max((array.size // _numbers(view) for array, view, _ in rows if view.size), default=1)
+        pulses = max((array.size // numbers(view.size, view.kind) for array, view, _ in rows if view.size), default=1)
         golden = [_by_pulse(array, view, pulses).astype(dtype, copy=False) for array, view, dtype in rows]
         inputs = len(plan.inputs)
         return replace(plan, golden_inputs=tuple(golden[:inputs]), golden_outputs=tuple(golden[inputs:]))
@@ -129,15 +129,10 @@ def _digest(prefix: bytes, body: bytes | memoryview) -> bytes:
     return digest.digest()
 
 
-def _numbers(view: View) -> int:
-    """Numbers of a room that the elements of a view take."""
-    return view.size * KINDS[view.kind]
-
-
-def _by_pulse(numbers: Floats, view: View, pulses: int) -> Array:
-    if numbers.size != pulses * _numbers(view):
+def _by_pulse(content: Floats, view: View, pulses: int) -> Array:
+    if content.size != pulses * numbers(view.size, view.kind):
         raise PlanError("the golden vector of the plan does not fit it; build it again")
-    return numbers.view(view.kind).reshape(pulses, *view.shape)
+    return content.view(view.kind).reshape(pulses, *view.shape)
 
 
 def with_golden(plan: Plan) -> Plan:

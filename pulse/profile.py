@@ -15,7 +15,6 @@ from pulse.step import KINDS, Step, View
 
 RUNS = 50
 _WARM_UP = 5
-_BYTES = 4  # of a float32
 _HEAD = ("calls", "µs", "share", "MACs", "bytes")
 _RECURRENT = {"GRU": (4, 5), "LSTM": (5,), "RNN": (3,)}  # where the matrices are that the state is multiplied with
 
@@ -71,7 +70,7 @@ def _times(plan: Plan, runs: int) -> Sequence[float]:
 def macs(step: Step) -> int:
     """Multiplications with a matrix in one run of a step: every number of a product sums over one row of it."""
     match step.kernel:
-        case "Conv":
+        case "Conv" | "QuantizedConv":
             return _size(step.writes[1]) * _shape(step.reads[2])[-2]
         case "MatMul":
             return _size(step.writes[0]) * _shape(step.reads[1])[-2]
@@ -93,4 +92,4 @@ def _size(view: View | None) -> int:
 
 def _touched(step: Step) -> int:
     """Bytes written and read, each array once."""
-    return _BYTES * sum(view.size * KINDS[view.kind] for view in (*step.writes, *step.reads) if view)
+    return sum(view.size * KINDS[view.kind] for view in (*step.writes, *step.reads) if view)

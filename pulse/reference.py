@@ -13,6 +13,7 @@ import numpy as np
 
 from pulse.cells import gru, keep, lstm, recall, rnn, store
 from pulse.elementwise import ACTIVATIONS, BINARY, OTHERS, UNARY, gate
+from pulse.integer import dequantize, integer_conv, quantize, requantize
 from pulse.statistics import running_max, running_mean, running_variance
 from pulse.step import Array, Floats, Kernel
 
@@ -188,6 +189,7 @@ KERNELS: Mapping[str, Kernel] = {
     "Copy": copy,
     "CumSum": cum_sum,
     "Delay": delay,
+    "Dequantize": dequantize,
     "Edge": edge,
     "Einsum": einsum,
     "Fill": fill,
@@ -200,6 +202,8 @@ KERNELS: Mapping[str, Kernel] = {
     "MatMul": matmul,
     "MaxPool": max_pool,
     "Pad": pad,
+    "QuantizedConv": integer_conv,
+    "Quantize": quantize,
     "RNN": rnn,
     "Recall": recall,
     "ReduceMax": _reduce(np.maximum),
@@ -207,6 +211,7 @@ KERNELS: Mapping[str, Kernel] = {
     "ReduceMin": _reduce(np.minimum),
     "ReduceProd": _reduce(np.multiply),
     "ReduceSum": _reduce(np.add),
+    "Requantize": requantize,
     "RunningMax": running_max,
     "RunningMean": running_mean,
     "RunningVariance": running_variance,

@@ -2,7 +2,8 @@
 
 Memory lies in three rooms of float32 numbers: `arena` (what lives within one pulse; slots share it), `state` (what
 survives between pulses) and `weights` (never written). A `Slot` is a piece of a room, a `View` an array on a slot.
-Elements of 64 bits take two numbers of the room each. Integers are held as int64, truth as 0 and 1 of float32.
+Rooms are counted in numbers whatever lies in them: an element of 64 bits takes two, and four of int8 share one.
+Integers are held as int64, truth as 0 and 1 of float32; int8 and int32 are what `quantize` makes of real numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Parameter: TypeAlias = int | float | str | tuple[int, ...]
 Kernel: TypeAlias = Callable[..., None]
 ROOMS = ("arena", "state", "weights")
-KINDS: Mapping[str, int] = {"float32": 1, "int64": 2, "float64": 2}  # numbers of a room that one element takes
+KINDS: Mapping[str, int] = {"float32": 4, "int64": 8, "float64": 8, "int8": 1, "int32": 4}  # bytes of an element
+NUMBER = 4  # bytes of a number of a room
+_HELD = {"q8": "int8", "q32": "int32"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,17 @@ class View:
 
 def held(dtype: str) -> str:
     """The kind of the arrays that hold values of this type."""
-    return "int64" if dtype.startswith("int") else "float32"
+    return "int64" if dtype.startswith("int") else _HELD.get(dtype, "float32")
+
+
+def handed_out(dtype: str) -> str:
+    """The type in which a caller sees values of this one."""
+    return _HELD.get(dtype, dtype)
+
+
+def numbers(elements: int, kind: str) -> int:
+    """Numbers of a room that so many elements take."""
+    return -(-elements * KINDS[kind] // NUMBER)
 
 
 def packed_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from pulse.elementwise import BINARY, UNARY
-from pulse.step import KINDS, ROOMS, Array, Floats, Parameter, Slot, Step, View, room_size
+from pulse.step import KINDS, NUMBER, ROOMS, Array, Floats, Parameter, Slot, Step, View, numbers, room_size
 
 Draw = Callable[[Any], Any]
 Shape = tuple[int, ...]
@@ -20,7 +20,11 @@ _SPECIAL = {
     "float32": (math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, -1.0, 100.0, -100.0),
     "int64": (0, 1, -1, 2**63 - 1, -(2**63)),
     "float64": (0.0,),
+    "int8": (-128, 127, 0),
+    "int32": (-(2**20), 2**20, 0),
 }
+_MOVED = ("float32", "int64", "int8", "int32")
+_ENDS = {"int8": (-128, 128), "int32": (-(2**20), 2**20), "int64": (-9, 10)}
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,14 @@ class Case:
 
     def _slot(self, room: str, kind: str, elements: int, filled: bool) -> None:
         top = max((slot.offset + slot.size for slot in self.slots if slot.room == room), default=0)
-        self.slots.append(Slot(room, -(-top // _LINE) * _LINE, elements * KINDS[kind], 0.0, kind))
-        noise = np.random.default_rng(self.integer(0, 2**32))
-        numbers = noise.standard_normal(elements) if kind != "int64" else noise.integers(-9, 10, elements)
+        size = numbers(elements, kind)
+        self.slots.append(Slot(room, -(-top // _LINE) * _LINE, size, 0.0, kind))
+        noise, elements = np.random.default_rng(self.integer(0, 2**32)), size * NUMBER // KINDS[kind]
+        content = noise.integers(*_ENDS[kind], elements) if kind in _ENDS else noise.standard_normal(elements)
         if self.special and elements:
             places = noise.integers(0, elements, -(-elements // 4))
-            numbers[places] = noise.choice(np.array(_SPECIAL[kind], numbers.dtype), len(places))
-        self.content.append(numbers.astype(kind))
+            content[places] = noise.choice(np.array(_SPECIAL[kind], content.dtype), len(places))
+        self.content.append(content.astype(kind))
 
     def read(self, shape: Shape, kind: str = "float32") -> View:
         """An array to read, that may be a constant, and repeated along some axes."""
@@ -180,13 +185,13 @@ def gate(c: Case, name: str) -> Single:
 
 def copy(c: Case, name: str) -> Single:
     c.special = True
-    shape, kind = c.shape(c.integer(0, 5), 3), c.pick("float32", "int64")
+    shape, kind = c.shape(c.integer(0, 5), 3), c.pick(*_MOVED)
     return c.program(name, (c.array(shape, kind),), (c.read(shape, kind),))
 
 
 def delay(c: Case, name: str) -> Single:
     c.special = True
-    shape, kind, past = c.shape(c.integer(1, 4), 3), c.pick("float32", "int64"), c.integer(0, 9)
+    shape, kind, past = c.shape(c.integer(1, 4), 3), c.pick(*_MOVED), c.integer(0, 9)
     x, rank = c.read(shape, kind), len(shape)
     rest = c.draw(st.permutations(range(rank - 1)))
     long = (*shape[:-1], past + shape[-1])
@@ -195,7 +200,7 @@ def delay(c: Case, name: str) -> Single:
 
 
 def fill_front(c: Case, name: str) -> Single:
-    shape, kind = c.shape(c.integer(1, 3)), c.pick("float32", "int64")
+    shape, kind = c.shape(c.integer(1, 3)), c.pick(*_MOVED)
     left = c.number(c.integer(0, 2 * shape[-1]))
     return c.program(name, (c.array(shape, kind), left), (c.array(shape, kind),), value=float(c.integer(-3, 3)))
 
@@ -214,7 +219,7 @@ def edge(c: Case, name: str) -> Single:
 
 
 def pad(c: Case, name: str) -> Single:
-    shape, kind = c.shape(c.integer(1, 4), 3), c.pick("float32", "int64")
+    shape, kind = c.shape(c.integer(1, 4), 3), c.pick(*_MOVED)
     step = [c.integer(1, 2) for _ in shape]
     before = [c.integer(0, 2) for _ in shape]
     long = tuple(s * n + b + c.integer(0, 2) for n, s, b in zip(shape, step, before, strict=True))
@@ -311,6 +316,50 @@ def conv(c: Case, name: str) -> Single:
     return c.program(name, (out, alone, columns), (taps, matrix, weight, bias, addend), activation=activation)
 
 
+def integer_conv(c: Case, name: str) -> Single:
+    inside, activation = c.integer(1, 2), c.pick("", "", "Gate", "Sigmoid", "Tanh")
+    (n, group), (channels, filters) = c.shape(2, 2), c.shape(2)
+    kernel, places, sums = c.shape(inside, 3), c.shape(inside, 3), not activation and c.pick(False, True)
+    items, rows, filters = math.prod(places), math.prod(kernel) * channels, filters * (2 if activation == "Gate" else 1)
+    taps = c.array((n, group, *places, *kernel, channels), "int8")
+    columns, made = c.none(taps.shape, "float64"), filters // 2 if activation == "Gate" else filters
+    product = (n, group, items, filters)
+    out = c.array((n, group, items, made), "int32" if sums else "int8", layout="rows")
+    alone = c.none(product, "float64"), *(c.none(product, "int64") for _ in range(2))
+    writes = (out, *alone, columns, c.none((group, rows, filters), "float64"))
+    weight = c.array((group, rows, filters), "int8", "weights")
+    bias, multiplier = (c.array((group, 1, filters), "int32", "weights", layout="rows") for _ in range(2))
+    c.content[multiplier.slot] = np.abs(c.content[multiplier.slot]) << c.integer(0, 11)
+    addend = c.read(product, "int32") if sums and c.pick(False, True) else None
+    reads = (taps, columns.shaped((n, group, items, rows)), weight, bias, multiplier, addend)
+    numbers = {"left": c.integer(0, 6), "gain": c.integer(0, 32767), "zero": c.integer(-128, 127)}
+    return c.program(name, writes, reads, activation=activation, **numbers)
+
+
+def quantize(c: Case, name: str) -> Single:
+    shape = c.shape(c.integer(1, 4))
+    c.special = c.pick(False, True)
+    writes = c.array(shape, "int8"), c.none(shape)
+    return c.program(name, writes, (c.read(shape),), inverse=c.pick(0.25, 1.0, 31.7, 1e30), zero=c.integer(-128, 127))
+
+
+def dequantize(c: Case, name: str) -> Single:
+    shape = c.shape(c.integer(1, 4))
+    x = c.read(shape, c.pick("int8", "int32"))
+    zero = c.integer(-128, 127) if x.kind == "int8" else 0
+    return c.program(name, (c.array(shape),), (x,), scale=c.pick(0.25, 1 / 31.7, 3.4e-6), zero=zero)
+
+
+def requantize(c: Case, name: str) -> Single:
+    shape = c.shape(c.integer(1, 4))
+    c.special = c.pick(False, True)
+    x = c.read(shape, c.pick("int8", "int32", "int32"))
+    out = c.array(shape, c.pick("int8", "int8", "int32"), layout=c.pick("any", "rows"))
+    numbers = {"before": c.pick(0, c.integer(-128, 127)), "zero": c.integer(-128, 127) if out.kind == "int8" else 0}
+    numbers |= {"multiplier": c.integer(0, 2**31 - 1) >> c.integer(0, 20), "left": c.integer(0, 10)}
+    return c.program(name, (out, c.none(shape, "int64")), (x,), **numbers)
+
+
 def matmul(c: Case, name: str) -> Single:
     kind, lead = c.pick("float32", "float32", "int64"), c.shape(c.integer(0, 2), 3)
     rows, inner, columns = c.shape(3)
@@ -364,6 +413,7 @@ CASES: Mapping[str, Callable[[Case, str], Single]] = {
     "Copy": copy,
     "CumSum": cum_sum,
     "Delay": delay,
+    "Dequantize": dequantize,
     "Edge": edge,
     "Einsum": einsum,
     "Fill": fill_front,
@@ -374,7 +424,10 @@ CASES: Mapping[str, Callable[[Case, str], Single]] = {
     "MatMul": matmul,
     "MaxPool": pool,
     "Pad": pad,
+    "Quantize": quantize,
+    "QuantizedConv": integer_conv,
     "Recall": scanned,
+    "Requantize": requantize,
     "RunningMax": running_max,
     "RunningMean": moments,
     "RunningVariance": moments,

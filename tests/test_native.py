@@ -68,7 +68,7 @@ def assert_alike(program: Single, case: Case, found: Mapping[str, Floats]) -> No
             have, want = (
                 rooms[slot.room][slot.offset : slot.offset + slot.size].view(slot.kind) for rooms in (found, wanted)
             )
-            if step.kernel in EXACT or slot.kind == "int64":
+            if step.kernel in EXACT or slot.kind.startswith("int"):
                 np.testing.assert_array_equal(have, want)
             else:
                 np.testing.assert_allclose(have, want, TOLERANCE, TOLERANCE * scale(want))

@@ -32,21 +32,6 @@ static float dot(ptrdiff_t count, const float *x, const float *y) {
 /* writes out, product, columns; reads taps, matrix, weight, bias, addend: see `conv` in reference.py */
 enum { OUT, PRODUCT, COLUMNS, TAPS, MATRIX, WEIGHT, BIAS, ADDEND, CONV_VIEWS };
 
-/* Floats from the start of a view to every item of `count` of its axes from `first`, in their order. */
-static ptrdiff_t *places(Engine *engine, const View *view, int first, int count) {
-    ptrdiff_t many = 1;
-    for (int axis = first; axis < first + count; axis++) many *= view->shape[axis];
-    ptrdiff_t *made = engine_memory(engine, (size_t)many * sizeof *made);
-    for (ptrdiff_t index = 0; made && index < many; index++) {
-        ptrdiff_t rest = index;
-        for (int axis = first + count - 1; axis >= first; axis--) {
-            made[index] += rest % view->shape[axis] * view->strides[axis];
-            rest /= view->shape[axis];
-        }
-    }
-    return made;
-}
-
 static void conv(const Step *step, char *const *rooms) {
     const Dense *dense = step->prepared;
     const View *views = step->views;
@@ -99,8 +84,8 @@ static const char *prepare_conv(Engine *engine, Step *step) {
     p->items = taps->shape[1 + inside];
     p->item_move = taps->strides[1 + inside];
     p->rows = out->shape[2] / p->items;
-    p->row = places(engine, taps, 2, inside - 1);
-    p->tap = places(engine, taps, 2 + inside, inside);
+    p->row = view_places(engine, taps, 2, inside - 1);
+    p->tap = view_places(engine, taps, 2 + inside, inside);
     p->out_item = out->strides[2];
     p->activation = (int)activation;
     dense->n = out->shape[0];
@@ -282,7 +267,7 @@ static const char *prepare_constant(Engine *engine, Step *step) {
     const View *x = &step->views[1], *y = &step->views[2];
     const int inside = x->rank - 2;
     Constant *constant = engine_memory(engine, sizeof *constant);
-    const ptrdiff_t *row = places(engine, x, 0, inside);
+    const ptrdiff_t *row = view_places(engine, x, 0, inside);
     if (!constant || !row) return "needs more memory than there is";
     Product *p = &constant->product;
     p->instructions = engine_instructions(engine);

@@ -9,7 +9,7 @@
 enum { LINE = 64 };                              /* bytes of a cache line */
 enum { VIEW_NUMBERS = 4 + 2 * MAX_RANK };        /* room, kind, rank, offset, shape, strides */
 enum { STEP_NUMBERS = 3 };                       /* kernel, first view, views */
-static const size_t ITEM[KINDS] = {4, 8, 8};     /* bytes of an element */
+static const size_t ITEM[KINDS] = {4, 8, 8, 1, 4}; /* bytes of an element */
 
 typedef struct Block Block;
 struct Block {
@@ -25,7 +25,7 @@ struct Engine {
 };
 
 static const Kernel *const TABLES[] = {elementwise_kernels, move_kernels, reduce_kernels, dense_kernels,
-                                       recurrent_kernels, running_kernels, scan_kernels, NULL};
+                                       recurrent_kernels, running_kernels, scan_kernels, integer_kernels, NULL};
 
 static const Kernel *kernel(int64_t index) {
     for (const Kernel *const *table = TABLES; *table; table++)
@@ -63,6 +63,20 @@ void *engine_memory(Engine *engine, size_t bytes) {
     block->next = engine->memory;
     engine->memory = block;
     return (void *)(((uintptr_t)(block + 1) + LINE - 1) / LINE * LINE);
+}
+
+ptrdiff_t *view_places(Engine *engine, const View *view, int first, int count) {
+    ptrdiff_t many = 1;
+    for (int axis = first; axis < first + count; axis++) many *= view->shape[axis];
+    ptrdiff_t *made = engine_memory(engine, (size_t)many * sizeof *made);
+    for (ptrdiff_t index = 0; made && index < many; index++) {
+        ptrdiff_t rest = index;
+        for (int axis = first + count - 1; axis >= first; axis--) {
+            made[index] += rest % view->shape[axis] * view->strides[axis];
+            rest /= view->shape[axis];
+        }
+    }
+    return made;
 }
 
 const void *engine_weights(const Engine *engine, const View *view) { return engine->weights + view->offset; }

@@ -14,7 +14,7 @@
 enum { MAX_RANK = 10, MAX_VIEWS = 12, MAX_PARAMETERS = 8, MAX_OPERANDS = 6 };
 enum { LONGEST = 1 << 24, MOST = 1 << 28 }; /* of an axis, and elements of a view, repeated ones included */
 enum { ARENA, STATE, WEIGHTS, ROOMS };
-enum { FLOAT32, INT64, FLOAT64, KINDS };
+enum { FLOAT32, INT64, FLOAT64, INT8, INT32, KINDS };
 
 /* An array on a room; strides count elements, the offset bytes from the start of the room. */
 typedef struct {
@@ -65,7 +65,11 @@ typedef struct {
 
 /* The tables of kernels, each ended by a row without a name. */
 extern const Kernel elementwise_kernels[], move_kernels[], reduce_kernels[], dense_kernels[], recurrent_kernels[],
-    running_kernels[], scan_kernels[];
+    running_kernels[], scan_kernels[], integer_kernels[];
+
+/* Elements from the start of a view to every item of `count` of its axes from `first`, in their order; NULL when there
+   is no memory. */
+ptrdiff_t *view_places(Engine *engine, const View *view, int first, int count);
 
 /* Memory of the engine, zeroed, on a cache line; NULL when there is none. */
 void *engine_memory(Engine *engine, size_t bytes);

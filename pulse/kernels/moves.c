@@ -14,7 +14,8 @@ static inline void copy_bytes(char *to, const char *from, ptrdiff_t bytes) {
         return;
     }
     for (; bytes >= CHUNK; bytes -= CHUNK, to += CHUNK, from += CHUNK) memmove(to, from, CHUNK);
-    for (; bytes > 0; bytes -= 4, to += 4, from += 4) memmove(to, from, 4);
+    for (; bytes >= 4; bytes -= 4, to += 4, from += 4) memmove(to, from, 4);
+    for (; bytes > 0; bytes--) *to++ = *from++;
 }
 
 static void copy_run(const Step *step, ptrdiff_t count, char *const *at, const ptrdiff_t *move) {
@@ -23,6 +24,8 @@ static void copy_run(const Step *step, ptrdiff_t count, char *const *at, const p
     const char *from = at[1];
     if (move[0] == item && move[1] == item) {
         copy_bytes(to, from, count * item);
+    } else if (item == 1) {
+        for (; count; count--, to += move[0], from += move[1]) *to = *from;
     } else if (item == 4) {
         for (; count; count--, to += move[0], from += move[1]) memcpy(to, from, 4);
     } else {
@@ -107,13 +110,17 @@ typedef struct {
         float real;
         int64_t whole;
         double exact;
+        int8_t byte;
+        int32_t sum;
     } value;
 } Filling;
 
 static void fill_run(const Step *step, ptrdiff_t count, char *const *at, const ptrdiff_t *move) {
     const Filling *filling = step->prepared; /* first in all that is prepared here */
     char *to = at[0];
-    if (item_size(step->views[0].kind) == sizeof(float))
+    if (item_size(step->views[0].kind) == 1)
+        for (; count; count--, to += move[0]) *to = (char)filling->value.byte;
+    else if (item_size(step->views[0].kind) == sizeof(float))
         for (; count; count--, to += move[0]) memcpy(to, &filling->value, sizeof(float));
     else
         for (; count; count--, to += move[0]) memcpy(to, &filling->value, sizeof(int64_t));
@@ -123,6 +130,8 @@ static void fill_with(Filling *filling, const View *view, double value) {
     loops_over(&filling->loops, &view, 1);
     if (view->kind == FLOAT32) filling->value.real = (float)value;
     else if (view->kind == INT64) filling->value.whole = whole(value);
+    else if (view->kind == INT8) filling->value.byte = (int8_t)whole(value);
+    else if (view->kind == INT32) filling->value.sum = (int32_t)whole(value);
     else filling->value.exact = value;
 }
 

@@ -1,0 +1,70 @@
+/* Products of int8 in int32, and how they become int8 again: see integer.py, with which every bit agrees.
+
+   out = scaled(bias[filter] + sum over taps and channels of x * weight), as int32 plus an addend, or as int8, through a
+   curve where there is one. The items of a block are gathered first, as wide as these instructions multiply them: bytes
+   for those that sum four products at once, 16 bits for those that sum two. */
+
+#ifndef PULSE_INTEGER_H
+#define PULSE_INTEGER_H
+
+#include "product.h"
+
+enum { SEGMENTS = 32, SEGMENT_BITS = 10 }; /* of the table of tanh, and of the argument within one */
+
+typedef struct {
+    const struct Integers *integers;
+    ptrdiff_t filters, made; /* of the matrix, and those that come out */
+    ptrdiff_t taps, channels, depth; /* depth: taps times channels, and zeros up to a whole group */
+    ptrdiff_t rows, items;           /* items lie in rows; within one, they are equally far apart */
+    ptrdiff_t channel_move, item_move; /* bytes from a channel to the next in x, and from an item of a row */
+    const ptrdiff_t *tap, *row;      /* bytes from the start of x to each tap and each row */
+    ptrdiff_t out_item;              /* elements from an item to the next in out, whose filters lie side by side */
+    ptrdiff_t addend_item, addend_filter;
+    int activation, left, gain, zero;
+    int sums;       /* whether out is int32 */
+    void *gathered; /* the items of a block */
+} IntegerProduct;
+
+typedef void IntegerMultiply(const IntegerProduct *p, const char *panels, const int8_t *x, char *out,
+                             const int32_t *addend);
+
+/* Rows of numbers side by side, and the elements from a row to the next in out and x. */
+typedef struct {
+    ptrdiff_t rows, count, out_move, x_move;
+    int32_t multiplier;
+    int left, zero;
+} Narrowing;
+
+/* out[row][i] = the int8 nearest to x[row][i] * 2^left * multiplier / 2^32 + zero */
+typedef void Narrow(const Narrowing *narrowing, int8_t *out, const int32_t *x);
+
+typedef struct Integers {
+    int lanes, frames; /* filters of a vector, items of a block */
+    int group, wide;   /* products that are summed at once (0: all of a row), bytes of a gathered number */
+    int offset;        /* what is added to x where it is gathered */
+    int weight_bytes;  /* of one weight */
+    IntegerMultiply *multiply;
+    Narrow *narrow;
+} Integers;
+
+extern const Integers portable_integers;
+#if defined(__x86_64__) || defined(__i386__)
+extern const Integers avx2_integers, vnni_integers;
+#endif
+
+/* tanh in parts of 2^15 at the ends of its segments, from 0 to 4 */
+extern const int16_t TANH_NODES[SEGMENTS + 1];
+
+static inline int32_t scaled(int32_t x, int32_t multiplier, int left) {
+    int64_t product = (int64_t)(int32_t)((uint32_t)x << left) * multiplier;
+    return (int32_t)((product + ((int64_t)1 << 31)) >> 32);
+}
+
+static inline int32_t int8_of(int32_t x) { return x < -128 ? -128 : x > 127 ? 127 : x; }
+
+/* A panel: biases and multipliers of its filters, then weights, a group of each filter at a time. */
+static inline size_t panel_bytes(const Integers *integers, ptrdiff_t depth, int vectors) {
+    return (size_t)vectors * (size_t)integers->lanes * (8 + (size_t)depth * (size_t)integers->weight_bytes);
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* int8 in plain C: two items and two filters at a time. */
+
+#include <string.h>
+
+#include "integer.h"
+
+#if defined(__ARM_FEATURE_SIMD32)
+#include <arm_acle.h>
+enum { GROUP = 2 };
+#else
+enum { GROUP = 0 };
+#endif
+
+/* sums[i] += row i / 2 times filter i % 2 */
+static void dots(int32_t sums[4], const int16_t *x, const int16_t *y, const int16_t *w, ptrdiff_t depth) {
+    int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
+#if defined(__ARM_FEATURE_SIMD32)
+    for (ptrdiff_t k = 0; k < depth; k += 2, w += 4) {
+        int16x2_t xs, ys, vs, ws;
+        memcpy(&xs, x + k, 4), memcpy(&ys, y + k, 4), memcpy(&vs, w, 4), memcpy(&ws, w + 2, 4);
+        a = __smlad(xs, vs, a), b = __smlad(xs, ws, b), c = __smlad(ys, vs, c), d = __smlad(ys, ws, d);
+    }
+#else
+    const int16_t *v = w + depth;
+    for (ptrdiff_t k = 0; k < depth; k++) {
+        a += x[k] * w[k], b += x[k] * v[k];
+        c += y[k] * w[k], d += y[k] * v[k];
+    }
+#endif
+    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+
+static void gather(const IntegerProduct *p, int16_t *row, const int8_t *x) {
+    for (ptrdiff_t tap = 0; tap < p->taps; tap++) {
+        const int8_t *from = x + p->tap[tap];
+        if (p->channel_move == 1)
+            for (ptrdiff_t c = 0; c < p->channels; c++) *row++ = from[c];
+        else
+            for (ptrdiff_t c = 0; c < p->channels; c++) *row++ = from[c * p->channel_move];
+    }
+}
+
+static int32_t product(int32_t x, int32_t y) { return (x * y + (1 << 14)) >> 15; }
+
+static int32_t tanh_of(int32_t x) {
+    int32_t limited = x < -32767 ? -32767 : x > 32767 ? 32767 : x, size = limited < 0 ? -limited : limited;
+    int32_t low = TANH_NODES[size >> SEGMENT_BITS], rise = TANH_NODES[(size >> SEGMENT_BITS) + 1] - low;
+    int32_t height = low + product(rise, (size & ((1 << SEGMENT_BITS) - 1)) * SEGMENTS);
+    return x < 0 ? -height : height;
+}
+
+static int32_t sigmoid_of(int32_t x) { return (tanh_of(x) >> 1) + (1 << 14); }
+
+static int8_t curved(const IntegerProduct *p, int32_t a, int32_t b) {
+    int32_t height = p->activation == SIGMOID ? sigmoid_of(a) : tanh_of(a);
+    if (p->activation == GATE) height = product(height, sigmoid_of(b));
+    return (int8_t)int8_of(product(height, p->gain) + p->zero);
+}
+
+static void put(const IntegerProduct *p, char *out, ptrdiff_t at, const int32_t *addend, int32_t sum) {
+    if (p->sums) {
+        int32_t *to = (int32_t *)out + at;
+        *to = addend ? (int32_t)((uint32_t)sum + (uint32_t)*addend) : sum;
+    } else {
+        ((int8_t *)out)[at] = p->activation ? curved(p, sum, 0) : (int8_t)int8_of(sum + p->zero);
+    }
+}
+
+static void finish(const IntegerProduct *p, char *out, const int32_t *addend, ptrdiff_t filter, const int32_t sums[2]) {
+    if (p->activation == GATE) {
+        ((int8_t *)out)[filter] = curved(p, sums[0], sums[1]);
+        return;
+    }
+    for (int i = 0; i < 2 && filter + i < p->filters; i++)
+        put(p, out, filter + i, addend ? addend + (filter + i) * p->addend_filter : NULL, sums[i]);
+}
+
+static void block(const IntegerProduct *p, const char *panel, char *out, const int32_t *addend, int frames) {
+    const ptrdiff_t step = p->activation == GATE ? 1 : 2, item = p->sums ? 4 : 1;
+    const int16_t *x = p->gathered, *y = frames > 1 ? x + p->depth : x;
+    for (ptrdiff_t filter = 0; filter < p->made; filter += step) {
+        const int32_t *bias = (const int32_t *)panel, *multiplier = bias + 2;
+        int32_t sums[4] = {bias[0], bias[1], bias[0], bias[1]};
+        dots(sums, x, y, (const int16_t *)(panel + 16), p->depth);
+        for (int i = 0; i < 4; i++) sums[i] = scaled(sums[i], multiplier[i % 2], p->left);
+        for (int f = 0; f < frames; f++)
+            finish(p, out + f * p->out_item * item, addend ? addend + f * p->addend_item : NULL, filter, sums + 2 * f);
+        panel += panel_bytes(p->integers, p->depth, 2);
+    }
+}
+
+static void multiply(const IntegerProduct *p, const char *panels, const int8_t *x, char *out, const int32_t *addend) {
+    int16_t *rows = p->gathered;
+    for (ptrdiff_t row = 0; row < p->rows; row++) {
+        for (ptrdiff_t item = 0; item < p->items;) {
+            int frames = p->items - item > 1 ? 2 : 1;
+            const int8_t *from = x + p->row[row] + item * p->item_move;
+            for (int f = 0; f < frames; f++) gather(p, rows + f * p->depth, from + f * p->item_move);
+            block(p, panels, out, addend, frames);
+            out += frames * p->out_item * (p->sums ? 4 : 1);
+            addend = addend ? addend + frames * p->addend_item : NULL;
+            item += frames;
+        }
+    }
+}
+
+static void narrow(const Narrowing *n, int8_t *out, const int32_t *x) {
+    for (ptrdiff_t row = 0; row < n->rows; row++, out += n->out_move, x += n->x_move)
+        for (ptrdiff_t i = 0; i < n->count; i++)
+            out[i] = (int8_t)int8_of(scaled(x[i], n->multiplier, n->left) + n->zero);
+}
+
+const Integers portable_integers = {1, 2, GROUP, 2, 0, 2, multiply, narrow};

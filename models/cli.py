@@ -9,7 +9,7 @@ from pathlib import Path
 
 from daemon.features import SAMPLE_RATE
 from daemon.model import ModelError, WakeModel
-from models import evaluate, train
+from models import calibration, evaluate, train
 from models.corpus import CorpusError, Recording, read_manifest, select
 from models.export import ExportError, export, metadata
 from models.synthesize import SynthesisError, demo
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse-train", description="Train and judge wake-word networks.")
-    verbs = parser.add_subparsers(required=True, metavar="train|export|evaluate|demo")
+    verbs = parser.add_subparsers(required=True, metavar="train|export|calibrate|evaluate|demo")
     defaults = train.Settings()
     verb = verbs.add_parser("train", help="train, or go on with a training")
     verb.add_argument("--corpus", type=Path, required=True, help="folder with manifest.csv and recordings")
@@ -45,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--version", default="1")
     verb.add_argument("-o", type=Path, required=True, dest="path", help="the .onnx file; the .plan is put beside it")
     verb.set_defaults(verb=_export)
+    verb = verbs.add_parser("calibrate", help="some minutes of the train split, for wakepulse-compile --int8")
+    verb.add_argument("--corpus", type=Path, required=True)
+    verb.add_argument("--window", choices=("hamming", "rectangular"), default=defaults.window_function)
+    verb.add_argument("-o", type=Path, required=True, dest="path", help="the .npz file")
+    verb.set_defaults(verb=_calibrate)
     verb = verbs.add_parser("evaluate", help="misses and false alarms of a plan on the dev split")
     verb.add_argument("--corpus", type=Path, required=True)
     verb.add_argument("--unseen", action="store_true", help="add the train split's speech that no training uses")
@@ -80,6 +85,10 @@ def _export(options: argparse.Namespace) -> None:
     about = metadata(settings, thresholds, onset_to_end=onset_to_end, version=options.version)
     export(network, options.path, about)
     print(evaluate.table(evaluate.judge(scored, thresholds), curves, thresholds))
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    print(f"{calibration.write(options.corpus, options.path, options.window):.0f} s of the train split")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from models import cli, train
 from models.evaluate import run
 from models.export import ExportError, prove
 from models.wakeword import RECEPTIVE_FIELD, WakeWord
+from pulse.cli import main as compile_main
 from tests.shipped import MODEL
 from tests.test_models import write_corpus
 
@@ -80,6 +81,27 @@ def test_the_exported_model_is_the_trained_one(
 
     assert cli.main(["evaluate", "--corpus", str(corpus), str(path.with_suffix(".plan"))]) == 0
     assert capsys.readouterr().out.splitlines()[:2] == table.splitlines()[:2]
+
+
+def test_a_network_in_integers_hears_the_same(
+    corpus: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, heard = tmp_path / "two.onnx", tmp_path / "heard.npz"
+    assert cli.main(["export", "--corpus", str(corpus), "--from", str(trained), "-o", str(path)]) == 0
+    assert cli.main(["calibrate", "--corpus", str(corpus), "-o", str(heard)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" s of the train split")
+    assert compile_main([str(path), "--int8", str(heard), "-o", str(tmp_path / "int8.plan")]) == 0
+    exact, whole = (WakeModel.load(file) for file in (path.with_suffix(".plan"), tmp_path / "int8.plan"))
+    assert whole.words == exact.words
+    frames = np.random.default_rng(0).normal(8, 4, (500, MELS)).astype(np.float32)
+    np.testing.assert_allclose(run(whole.plan)(frames), run(exact.plan)(frames), atol=0.1)
+
+
+def test_an_empty_corpus_calibrates_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header = "file,kind,split,source,label,speaker,duration_s,speech_start_s,speech_end_s,licence,note\n"
+    (tmp_path / "manifest.csv").write_text(header)
+    assert cli.main(["calibrate", "--corpus", str(tmp_path), "-o", str(tmp_path / "heard.npz")]) == 1
+    assert "has no recording of its train split" in capsys.readouterr().err
 
 
 def test_a_plan_that_differs_from_its_network_is_refused() -> None:

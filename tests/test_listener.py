@@ -9,13 +9,24 @@ from hypothesis import strategies as st
 
 from daemon.features import SAMPLE_RATE
 from daemon.listener import Listener
-from tests.shipped import listener, model, sound, whole, word_end
+from daemon.model import WakeModel
+from tests.shipped import MODEL, listener, model, sound, whole, word_end
 
 
 def test_the_first_word_of_the_demo_is_heard_where_it_ends() -> None:
     (heard,) = whole()
     assert heard.word == "computer"
     assert abs(heard.end_sample - word_end()) < 0.25 * SAMPLE_RATE
+
+
+def test_the_network_in_integers_hears_the_same_word() -> None:
+    whole_numbers = WakeModel.load(MODEL.with_suffix(".int8.plan"))
+    assert {slot.kind for slot in whole_numbers.plan.slots} > {"int8", "int32"}
+    assert (whole_numbers.words, whole_numbers.thresholds) == (model().words, model().thresholds)
+    (heard,) = Listener(whole_numbers, model().thresholds, refractory_s=1.0).push(0, sound())
+    (wanted,) = whole()
+    assert heard.word == wanted.word
+    assert abs(heard.sample - wanted.sample) < 0.05 * SAMPLE_RATE
 
 
 @settings(max_examples=10, deadline=None)

@@ -85,7 +85,7 @@ def bench(model: Path, *, peers: bool = False, count: int = COUNT) -> Found:
         task = _task(model.resolve(), count, Path(folder))
         left_out: dict[str, str] = {}
         ours = _ours(task)
-        rows = [*ours, _many(task), *(_peers(task, left_out) if peers else []), *_stages(task, left_out)]
+        rows = [*ours, _many(task), *_in_integers(task), *(_peers(task, left_out) if peers else []), *_stages(task, left_out)]
         alone = _alone(task, rows, left_out)
         rows = [row for row in rows if row.name in alone]
         timed = _told(task, rows, peak=True)
@@ -155,6 +155,15 @@ def _many(task: Task) -> Row:
     """The plan for many streams at once; what one of them takes is shown."""
     name = f"wakepulse, each of {STREAMS} streams"
     return Row(name, "daemon.stages", "streams", (str(task.plan_file), STREAMS), streams=STREAMS)
+
+
+def _in_integers(task: Task) -> list[Row]:
+    """The same network in integers, if such a plan lies beside it; it is another network to the last bits."""
+    file = task.onnx_file.with_suffix(".int8.plan")
+    if not file.exists() or file == task.plan_file:
+        return []
+    kernels = pulse.State(task.plan).kernels
+    return [Row(f"wakepulse, {kernels}, int8", "daemon.stages", "network", (str(file), kernels))]
 
 
 def _stages(task: Task, left_out: dict[str, str]) -> list[Row]:

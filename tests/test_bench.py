@@ -31,13 +31,14 @@ def model(path: Path, op: str) -> Path:
 def test_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "--json", "--pulses", "30"]) == 0
     found = json.loads(capsys.readouterr().out)
-    *own, streams, features, everything = found["rows"]
+    *own, streams, integers, features, everything = found["rows"]
     fastest = min(own, key=lambda row: row["median_us"])
     assert [row["name"] for row in (features, everything)] == ["features", "all: samples to detections"]
     assert all(row[key] > 0 for row in found["rows"] for key in COSTS)
     assert fastest["p99_us"] >= fastest["median_us"]
     assert (fastest["ratio"], own[0]["difference"]) == (1, 0)
     assert all(row["difference"] < 1e-5 for row in (*own, streams))
+    assert 1e-5 < integers["difference"] < 0.2
     assert streams["median_us"] == pytest.approx(streams["ratio"] * fastest["median_us"])
     assert everything["ratio"] is everything["difference"] is None
     assert everything["median_us"] > fastest["median_us"]
@@ -56,6 +57,7 @@ def test_peers_agree_with_onnxruntime_on_the_whole_recording() -> None:
     assert found["compared_with"] == "onnxruntime on the whole recording"
     networks = [row for row in found["rows"] if row["difference"] is not None]
     assert len(networks) == len(names) - 2
+    networks = [row for row in networks if not row["name"].endswith("int8")]
     assert all(0 < row["difference"] < 1e-4 and row["ratio"] > 0 for row in networks)
 
 

@@ -8,9 +8,9 @@ from pulse.argument import Given, alike, axis_of, broadcast, need, numbers, shap
 from pulse.dim import Dim, Length, product
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Fact, Node, fact
-from pulse.pooling import ALL_SO_FAR, pooled
 from pulse.window import windows
 
+ALL_SO_FAR = 0  # the size of the window of a reduction over all items of time so far
 NOT_ALL_OF_IT = (
     "as attention over all of it does, even if a mask then hides most, and would need the whole stream at once; attend "
     "to the last items only, such as padded.unfold(1, width, 1) with width - 1 items padded in front, or use "
@@ -241,7 +241,7 @@ def arg_extreme(node: Node, given: Given) -> list[Fact]:
 
 def _reduced(node: Node, x: Fact, axes: tuple[int, ...]) -> list[Fact]:
     if x.stream and x.stream.axis in axes and "window" in node.attributes:
-        return [fact(pooled(node, x, axes), x.dtype)]
+        return [fact(_pooled(node, x, axes), x.dtype)]
     if x.stream and x.stream.axis in axes:
         raise NotStreamable(
             f"{node} reduces over time, so nothing comes out before the stream ends; "
@@ -250,3 +250,20 @@ def _reduced(node: Node, x: Fact, axes: tuple[int, ...]) -> list[Fact]:
     if node.integer("keepdims", 1):
         return [fact(tuple(1 if axis in axes else length for axis, length in enumerate(x.shape)), x.dtype)]
     return [fact(tuple(length for axis, length in enumerate(x.shape) if axis not in axes), x.dtype)]
+
+
+def _pooled(node: Node, x: Fact, axes: tuple[int, ...]) -> tuple[Length, ...]:
+    """The shape of a reduction over `axes`, one of which is time."""
+    assert x.stream is not None
+    kept = tuple(1 if axis in axes and axis != x.stream.axis else length for axis, length in enumerate(x.shape))
+    keeps = bool(node.integer("keepdims", 1))
+    if node.integer("beside", 0) or x.stream.axis == 0:
+        if not keeps:
+            raise NotStreamable(f"{node} drops the axis of time, which goes on behind it; export it with keepdim=True")
+        return kept
+    if kept[0] != 1:
+        raise NotStreamable(f"{node} pools several streams at once; export it with a batch of 1")
+    if 0 in axes:
+        raise NotStreamable(f"{node} reduces the batch together with time; reduce time alone")
+    swapped = {**dict(enumerate(kept)), 0: x.stream.length, x.stream.axis: 1}
+    return tuple(length for axis, length in swapped.items() if keeps or axis not in axes)

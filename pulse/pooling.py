@@ -9,55 +9,73 @@ in place of the batch, so that a classifier behind it, which flattens, sees a ba
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from pulse.argument import need
 from pulse.deviation import with_variances
-from pulse.dim import Length
-from pulse.errors import NotStreamable
-from pulse.graph import Array, Fact, Graph, Node
+from pulse.errors import NotStreamable, PulseError
+from pulse.graph import ABSENT, Array, Fact, Graph, Node, known
+from pulse.infer import followed
+from pulse.layers import ALL_SO_FAR, reduced
 
-POOLING = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMax", "ReduceMean", "ReduceVariance")
+GLOBAL = ("GlobalAveragePool", "GlobalMaxPool")  # over all axes behind the channels
+POOLING = (*GLOBAL, "ReduceMax", "ReduceMean", "ReduceVariance")
 RUNNING = "running"  # the name of the window of all items so far
-ALL_SO_FAR = 0  # its size
 _OF_SHAPES = ("Shape", "Size")  # read shapes, and no items
 MAX_WINDOW = 1 << 13  # items
 
 
 def over_window(graph: Graph, window: int | str) -> Graph:
-    """The graph whose reductions take the last items of time, or all so far, once they are found to go over it."""
+    """The graph whose reductions take the last items of time, or all so far, where they go over it."""
     items = ALL_SO_FAR if window == RUNNING else window
     if not isinstance(items, int) or (window != RUNNING and not 1 <= items <= MAX_WINDOW):
         raise NotStreamable(
             f"pooling: a window of {window} items is impossible; 1 to {MAX_WINDOW} are allowed, and {RUNNING!r}"
         )
     graph = with_variances(graph)
+    facts: dict[str, Fact] = {**graph.inputs, **{name: known(value) for name, value in graph.constants.items()}}
     told: dict[str, Node] = {}
     constants = dict(graph.constants)
     for node in graph.nodes:
-        if node.op in POOLING:
+        if node.op in POOLING and _over_time(node, facts):
             behind = _behind(graph, node)
             marks = {"window": items, "beside": int(behind is None)}
             told[node.name] = replace(node, attributes={**node.attributes, **marks})
-            told |= _counted_by_time(graph, behind or set(), constants)
+            reshapes = _counted_by_time(graph, behind or set(), constants)
+            told |= reshapes
+            facts |= {made.inputs[1]: known(constants[made.inputs[1]]) for made in reshapes.values()}
+        facts |= followed(told.get(node.name, node), facts)
     return replace(graph, nodes=tuple(told.get(node.name, node) for node in graph.nodes), constants=constants)
+
+
+def _over_time(pool: Node, facts: Mapping[str, Fact]) -> bool:
+    """Whether one of the axes that a reduction goes over is time; not if too little is known: `infer` is to say so."""
+    try:
+        given = [facts[name] if name else None for name in pool.inputs]
+        x = need(pool, given, 0)
+        axes = range(2, len(x.shape)) if pool.op in GLOBAL else reduced(pool, given)
+    except (KeyError, PulseError):
+        return False
+    return x.stream is not None and x.stream.axis in axes
 
 
 def _behind(graph: Graph, pool: Node) -> set[str] | None:
     """All that comes of `pool`; `None` if something reads that together with what comes of time on another way."""
-    behind, others = set(pool.outputs), {name for name, item in graph.inputs.items() if item.stream}
+    behind, others = {*pool.outputs}, {name for name, item in graph.inputs.items() if item.stream}
     beside = _pools_beside(graph, pool)
     for node in graph.nodes:
+        read, made = ({*names} - {ABSENT} for names in (node.inputs, node.outputs))
         if node.name == pool.name or node.op in _OF_SHAPES:
             continue
         if node.name in beside:
-            behind.update(node.outputs)
-            continue
-        if behind.isdisjoint(node.inputs):
-            others.update(node.outputs if not others.isdisjoint(node.inputs) else ())
-        elif others.isdisjoint(node.inputs):
-            behind.update(node.outputs)
+            behind |= made
+        elif behind.isdisjoint(read):
+            others |= made if not others.isdisjoint(read) else set()
+        elif others.isdisjoint(read):
+            behind |= made
         else:
             return None
     return behind
@@ -65,9 +83,8 @@ def _behind(graph: Graph, pool: Node) -> set[str] | None:
 
 def _pools_beside(graph: Graph, pool: Node) -> set[str]:
     """The pools over the same axes that `pool` does not come of, nor they of it: their results go the same way."""
-    alike = [node for node in graph.nodes if node.op in POOLING and _axes(graph, node) == _axes(graph, pool)]
-    of = {node.name: _comes_of(graph, node) for node in alike}
-    return {node.name for node in alike if node.name not in of[pool.name] and pool.name not in of[node.name]}
+    alike = {node.name for node in graph.nodes if node.op in POOLING and _axes(graph, node) == _axes(graph, pool)}
+    return alike - _before(graph, pool) - _after(graph, pool)
 
 
 def _axes(graph: Graph, pool: Node) -> list[int] | None:
@@ -75,14 +92,23 @@ def _axes(graph: Graph, pool: Node) -> list[int] | None:
     return None if axes is None else [int(axis) for axis in axes.reshape(-1)]
 
 
-def _comes_of(graph: Graph, last: Node) -> set[str]:
+def _before(graph: Graph, last: Node) -> set[str]:
     """The names of the nodes that `last` is computed from, its own included."""
-    producers, found, waiting = graph.producers(), set[str](), [last]
-    while waiting:
-        node = waiting.pop()
-        if node.name not in found:
+    found, wanted = {last.name}, {*last.inputs} - {ABSENT}
+    for node in reversed(graph.nodes):
+        if not wanted.isdisjoint(node.outputs):
             found.add(node.name)
-            waiting += [producers[name] for name in node.inputs if name in producers]
+            wanted |= {*node.inputs} - {ABSENT}
+    return found
+
+
+def _after(graph: Graph, first: Node) -> set[str]:
+    """The names of the nodes that are computed from `first`."""
+    found, made = set[str](), {*first.outputs} - {ABSENT}
+    for node in graph.nodes:
+        if not made.isdisjoint(node.inputs):
+            found.add(node.name)
+            made |= {*node.outputs} - {ABSENT}
     return found
 
 
@@ -96,20 +122,3 @@ def _counted_by_time(graph: Graph, behind: set[str], constants: dict[str, Array]
             constants[name] = np.concatenate([[0], shape.reshape(-1)[1:]])
             told[node.name] = replace(node, inputs=(node.inputs[0], name))
     return told
-
-
-def pooled(node: Node, x: Fact, axes: tuple[int, ...]) -> tuple[Length, ...]:
-    """The shape of a reduction over `axes`, one of which is time."""
-    assert x.stream is not None
-    kept = tuple(1 if axis in axes and axis != x.stream.axis else length for axis, length in enumerate(x.shape))
-    keeps = bool(node.integer("keepdims", 1))
-    if node.integer("beside", 0) or x.stream.axis == 0:
-        if not keeps:
-            raise NotStreamable(f"{node} drops the axis of time, which goes on behind it; export it with keepdim=True")
-        return kept
-    if kept[0] != 1:
-        raise NotStreamable(f"{node} pools several streams at once; export it with a batch of 1")
-    if 0 in axes:
-        raise NotStreamable(f"{node} reduces the batch together with time; reduce time alone")
-    swapped = {**dict(enumerate(kept)), 0: x.stream.length, x.stream.axis: 1}
-    return tuple(length for axis, length in swapped.items() if keeps or axis not in axes)

@@ -8,8 +8,7 @@ import numpy as np
 
 from pulse.dim import Length
 from pulse.graph import Attribute, Fact
-from pulse.layers import reduced
-from pulse.pooling import ALL_SO_FAR
+from pulse.layers import ALL_SO_FAR, reduced
 from pulse.rewrite import Patch, Site, Written
 
 WRITTEN_OUT = ("ReduceVariance",)  # ops that no later stage has a row for

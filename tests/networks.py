@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests import itemwise, layers
 from tests.graphs import Builder, Draw, Stream
 
-_LAYERS = (*itemwise.LAYERS, *layers.LAYERS)
+_LAYERS = (*layers.LAYERS, *itemwise.LAYERS)
 
 
 @dataclass

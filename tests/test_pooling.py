@@ -95,7 +95,15 @@ def corrected(b: Builder, x: str, axis: int = 2) -> str:
     return b.add("Div", b.add("Mul", variance, many), b.add("Sub", many, b.constant(1.0, np.float32)))
 
 
+def behind_a_mean_of_channels(b: Builder, x: str) -> str:
+    """A reshape whose first axis is none of time, in front of the pool."""
+    mean = b.add("Expand", b.add("ReduceMean", x, b.constant([1]), keepdims=1), b.constant([1, 2, 1]))
+    apart = b.add("Tanh", b.add("Reshape", mean, b.constant([2, 1, -1])))
+    return b.add("Flatten", b.add("GlobalAveragePool", b.add("Reshape", apart, b.constant([1, 2, -1]))))
+
+
 NETS: dict[str, Net] = {
+    "behind a mean of channels": behind_a_mean_of_channels,
     "corrected off time": lambda b, x: b.add("Flatten", b.add("GlobalAveragePool", corrected(b, x, 1))),
     "spread": spread,
     "spread by power": spread_by_power,

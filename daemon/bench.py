@@ -29,8 +29,8 @@ import pulse
 from daemon.features import SAMPLE_RATE
 from daemon.model import ModelError, WakeModel
 from daemon.stages import noise
+from pulse.cost import macs
 from pulse.graph import Graph
-from pulse.profile import macs
 from pulse.run import REFERENCE
 
 COUNT = 3000  # pulses of each row

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pulse.calibrate import lower_to_int8, read, report
+from pulse.cost import macs
 from pulse.declutter import declutter
 from pulse.errors import PlanError, PulseError
 from pulse.explain import draw, explained
@@ -18,7 +19,7 @@ from pulse.load import load
 from pulse.lower import lower
 from pulse.plan import Plan
 from pulse.pooling import RUNNING, over_window
-from pulse.profile import macs, profiled
+from pulse.profile import profiled
 from pulse.pulsify import pulsify
 from pulse.step import KINDS, NUMBER, Step, View, room_size
 

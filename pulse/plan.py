@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pulse.cost import work
 from pulse.errors import PlanError
 from pulse.header import MAX_NUMBERS, checked, decoded, encoded
 from pulse.run import State
@@ -32,6 +33,7 @@ FORMAT = 3
 MAX_FILE = 256 << 20  # bytes
 MAX_HEADER = 8 << 20  # bytes
 TOLERANCE = 1e-4  # of the golden vector, relative where its numbers are above 1
+MAX_WORK = 1 << 33  # of the golden vector, as `cost` counts it: seconds, or a minute without the kernels in C
 
 _PREFIX = struct.Struct("<8sIIQ32s")  # magic, format, bytes of the header, bytes of the file, SHA-256
 _DIGEST = 32
@@ -141,6 +143,12 @@ def with_golden(plan: Plan) -> Plan:
     pulses = max(_warm_up(plan)) + _GOLDEN_PULSES
     if pulses * max(view.size for view in (*plan.inputs.values(), *plan.outputs.values())) > MAX_NUMBERS:
         raise PlanError(f"a golden vector of {pulses} pulses would be too large; the network is too late or too wide")
+    if pulses * work(plan.steps) > MAX_WORK:
+        raise PlanError(
+            f"a golden vector would take {pulses} pulses of {len(plan.steps)} steps, which is too long: the network is "
+            f"{max(_warm_up(plan)) * plan.pulse} items late for a pulse of {plan.pulse}; compile "
+            "with a larger pulse, or make the network smaller"
+        )
     rows = zip(plan.inputs.values(), plan.input_dtypes, strict=True)
     inputs = [_noise(noise, (pulses, *view.shape), dtype) for view, dtype in rows]
     return replace(plan, golden_inputs=tuple(inputs), golden_outputs=tuple(_computed(plan, tuple(inputs))))
@@ -158,6 +166,8 @@ def prove(plan: Plan) -> None:
     if len({len(array) for array in (*plan.golden_inputs, *plan.golden_outputs)}) != 1:
         raise PlanError("the golden vector of the plan does not fit it; build it again")
     try:
+        if len(plan.golden_inputs[0]) * work(plan.steps) > MAX_WORK:
+            raise PlanError("the golden vector of the plan would take too long to compute; build it again")
         outputs = _computed(plan, plan.golden_inputs)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise PlanError(f"the steps of the plan do not fit each other ({error}); build it again") from error

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pulse.cost import macs
 from pulse.explain import table
 from pulse.plan import Plan
 from pulse.run import State
-from pulse.step import KINDS, Step, View
+from pulse.step import KINDS, Step
 
 RUNS = 50
 _WARM_UP = 5
 _HEAD = ("calls", "µs", "share", "MACs", "bytes")
-_RECURRENT = {"GRU": (4, 5), "LSTM": (5,), "RNN": (3,)}  # where the matrices are that the state is multiplied with
 
 
 @dataclass(frozen=True)
@@ -65,29 +64,6 @@ def _times(plan: Plan, runs: int) -> Sequence[float]:
     for _ in range(_WARM_UP):
         state.run(*inputs)
     return [float(time) for time in np.median([state.timed(*inputs) for _ in range(runs)], axis=0)]
-
-
-def macs(step: Step) -> int:
-    """Multiplications with a matrix in one run of a step: every number of a product sums over one row of it."""
-    match step.kernel:
-        case "Conv" | "QuantizedConv":
-            return _size(step.writes[1]) * _shape(step.reads[2])[-2]
-        case "MatMul":
-            return _size(step.writes[0]) * _shape(step.reads[1])[-2]
-        case "GRU" | "LSTM" | "RNN":
-            items, n, _ = _shape(step.writes[0])
-            arrays = (*step.writes, *step.reads)[1:]
-            return items * n * sum(_size(arrays[index]) for index in _RECURRENT[step.kernel])
-    return 0
-
-
-def _shape(view: View | None) -> tuple[int, ...]:
-    assert view is not None
-    return view.shape
-
-
-def _size(view: View | None) -> int:
-    return math.prod(_shape(view))
 
 
 def _touched(step: Step) -> int:

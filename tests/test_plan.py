@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,24 @@ def test_what_was_appended_is_found(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"more")
     with pytest.raises(PlanError, match="checksum is wrong"):
         Plan.load(path)
+
+
+def test_a_plan_that_would_be_proved_for_minutes_is_refused() -> None:
+    b = Builder()
+    y = b.front("x", 30_000)
+    for _ in range(500):
+        y = b.add("Neg", b.add("Sin", y))
+    model = b.model((1, 1, "S"), [y])
+    with pytest.raises(PlanError, match="30000 items late for a pulse of 1; compile with a larger pulse"):
+        compiled(model, 1)
+    assert compiled(model, 64).delay == (30_000,)
+
+
+def test_steps_that_would_be_proved_for_minutes_is_refused(plan: Plan) -> None:
+    step = next(step for step in plan.steps if step.kernel == "Conv")
+    many = 1 + module.MAX_WORK // (len(plan.golden_inputs[0]) * 1000)
+    with pytest.raises(PlanError, match="would take too long to compute"):
+        prove(replace(plan, steps=plan.steps + (step,) * many))
 
 
 def test_weights_that_changed_do_not_pass_the_golden_vector(path: Path) -> None:

@@ -58,7 +58,7 @@ def outputs(node: Node, given: Given) -> list[Fact]:
         return [_known_if_empty(output) for output in made]
     except DimError as error:
         raise NotStreamable(f"infer: {node} makes a length that cannot be written down: {error}") from error
-    except (IndexError, ValueError, ZeroDivisionError) as error:
+    except (IndexError, OverflowError, ValueError, ZeroDivisionError) as error:
         raise GraphError(f"infer: {node} does not fit its inputs {shapes(given)}: {error}") from error
     except TimeByTimeError as error:
         raise NotStreamable(f"infer: {node} makes {error}, {layers.NOT_ALL_OF_IT}") from error

@@ -259,10 +259,10 @@ def _along(walk: _Walk, node: Node, move: Move) -> Node | None:
 
 def _slice(walk: _Walk, node: Node, move: Move) -> Node | None:
     given = [walk.facts[name] if name else None for name in node.inputs]
-    values = [item.value if item else None for item in given[1:]]
-    axes = values[2] if len(values) > 2 and values[2] is not None else np.arange(len(move.target))
-    numbers = [axis_of(node, int(axis), len(move.target)) for axis in axes.reshape(-1)]
     taken = cuts(node, given)
+    values = [item.value.reshape(-1) if item and item.value is not None else None for item in given[1:]]
+    axes = values[2] if len(values) > 2 and values[2] is not None else np.arange(len(taken))
+    numbers = [axis_of(node, int(axis), len(move.target)) for axis in axes]
     if any(taken[axis] != (0, 1, 1) for axis in numbers if axis not in move.axes):
         return None
     kept = [index for index, axis in enumerate(numbers) if axis in move.axes]

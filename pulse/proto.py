@@ -153,8 +153,9 @@ def content_of(node: Node) -> Array:
     for key, value in node.attributes.items():
         if isinstance(value, np.ndarray):
             return value
-        return np.asarray(value, np.float32 if "float" in key else np.int64)
-    raise LoadError(f"load: {node} has no value")
+        if np.asarray(value).dtype.kind in "fi":
+            return np.asarray(value, np.float32 if "float" in key else np.int64)
+    raise LoadError(f"load: {node} has no value of numbers")
 
 
 def modern(node: Node, constants: dict[str, Array]) -> Node:
@@ -165,6 +166,8 @@ def modern(node: Node, constants: dict[str, Array]) -> Node:
     inputs = list(node.inputs)
     for key, index in moved:
         value = np.asarray(node.attributes[key])
+        if value.dtype.kind not in "fi":
+            raise LoadError(f"load: {node} has an attribute {key} that is no number, and no list of them")
         name = f"{node.outputs[0]}.{key}"
         constants[name] = value.astype(np.float32) if value.dtype.kind == "f" else value.astype(np.int64)
         inputs += [""] * (index + 1 - len(inputs))

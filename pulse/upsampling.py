@@ -120,6 +120,8 @@ def conv_transpose(node: Node, given: Given) -> list[Fact]:
     group = node.integer("group", 1)
     if len(x.shape) != w.ndim or x.shape[1] != w.shape[0] or group < 1 or w.shape[0] % group:
         raise GraphError(f"{node} gets {x.shape[1]} channels; its weights {w.shape} in {group} groups do not fit")
+    if len(given) > 2 and given[2] is not None and weight(node, given, 2).shape != (w.shape[1] * group,):
+        raise GraphError(f"{node} has a bias that does not fit its weights")
     slides, strides = turned(node, w.shape[2:], x.shape[2:])
     lengths = zip(x.shape[2:], strides, slides, strict=True)
     places = (slide.length(length * stride) for length, stride, slide in lengths)

@@ -108,6 +108,8 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("bad reshape", NotStreamable, "makes a length that cannot be written down"),
     ("bad axis", GraphError, "names the axis 5 of a value with 3 axes"),
     ("huge", GraphError, "which is too large"),
+    ("endless scale", GraphError, "does not fit its inputs .* cannot convert float infinity to integer"),
+    ("bias of another size", GraphError, "has a bias that does not fit its weights"),
     ("training", NotStreamable, r"in training mode; call model.eval\(\)"),
 ]  # fmt: skip
 
@@ -202,6 +204,10 @@ def refused(what: str, b: Builder) -> str:
             return b.add("Squeeze", "x", ints(5))
         case "huge":
             return b.add("Pad", "x", ints(0, 2**40, 0, 0, 0, 0))
+        case "endless scale":
+            return b.add("Resize", "x", "", b.constant([1, 1, np.inf], np.float32))
+        case "bias of another size":
+            return b.add("ConvTranspose", "x", b.floats(4, 2, 3), b.floats(3))
         case "training":
             return b.add("BatchNormalization", "x", four, four, four, four, training_mode=1)
     raise AssertionError(what)

@@ -14,7 +14,7 @@ from pulse.dim import STREAM
 from pulse.infer import infer
 from pulse.layout import Move, laid_out
 from tests import graphs
-from tests.graphs import Builder, batch_graph
+from tests.graphs import END, Builder, batch_graph
 
 
 def _first(b: Builder, *perm: int) -> str:
@@ -112,6 +112,14 @@ def test_moves_that_cannot_meet_stay_right(what: str) -> None:
     b = Builder()
     y = example(what, b)
     graphs.assert_streams(b, y, (1, 4, "S"), time_of(b, y))
+
+
+def test_a_slice_that_names_no_axes_cuts_the_first_ones() -> None:
+    b = Builder()
+    y = b.add("Transpose", b.add("Relu", "x"), perm=[0, 2, 1])
+    y = b.add("Slice", y, b.constant([0]), b.constant([1]))
+    y = b.add("Slice", y, b.constant([0, 1]), b.constant([END, END]))
+    graphs.assert_streams(b, b.add("Transpose", y, perm=[0, 2, 1]), (1, 4, "S"), 2)
 
 
 def test_what_is_in_front_of_a_transpose_goes_into_the_weights() -> None:

@@ -113,6 +113,14 @@ def _loop(model: onnx.ModelProto) -> None:
     model.graph.node[0].input[0] = model.graph.node[1].output[0]
 
 
+def _split_by_name(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Split", ["y0"], ["z"], split="SAME"))
+
+
+def _constant_of_text(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Constant", [], ["z"], value="text"))
+
+
 def _metadata(model: onnx.ModelProto) -> None:
     for index in range(3):
         model.metadata_props.add(key=f"x{index}", value="y" * (1 << 19))
@@ -166,6 +174,8 @@ HOSTILE: list[tuple[str, Callable[[onnx.ModelProto], object], type[PulseError], 
     ("metadata", _metadata, LoadError, "more than 1048576 characters of metadata"),
     ("long name", lambda m: setattr(m.graph.node[0], "name", "n" * 4097), LoadError, "4097 bytes of 'name', more than"),
     ("long attribute", _long_attribute, LoadError, "5000 bytes of 's', more than 4096"),
+    ("text for numbers", _split_by_name, LoadError, "an attribute split that is no number, and no list of them"),
+    ("constant of text", _constant_of_text, LoadError, "has no value of numbers"),
     ("no body", lambda m: setattr(m.graph.node[1], "op_type", "Loop"), LoadError, "other inputs, outputs or attr"),
     ("nested graphs", _nested, LoadError, "nests deeper than 16; export it without graphs within its graph"),
     ("nested types", _nested_types, LoadError, "nests deeper than 16"),

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from pulse.graph import Node
-from pulse.lowering import Lowering, by_place, grouped, taps
+from pulse.lowering import Lowering
+from pulse.products import by_place, grouped, taps
 from pulse.step import View
 
 _EXACT = {"float32": 1 << 24, "float64": 1 << 53}  # integers that have their own number

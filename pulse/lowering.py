@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
@@ -123,37 +122,3 @@ class Lowering:
         tight = self.arena(x.shape, kind=x.kind)
         self.copy(node, tight, x)
         return tight
-
-
-def grouped(x: View, group: int) -> View:
-    """(n, items, filters) as (n, group, items, filters of a group)."""
-    return x.split(2, group).transposed((0, 2, 1, 3))
-
-
-def taps(x: View, first: int, node: Node, places: tuple[int, ...]) -> View:
-    """The axes from `first` as twice as many, taps and places: tap `j` of place `i` is item `i*stride + j*dilation`."""
-    kernel, stride, dilation = (node.integers(key, ()) for key in ("kernel", "stride", "dilation"))
-    units = x.strides[first:]
-    apart = (unit * step for unit, step in zip(units, dilation, strict=True))
-    moves = (unit * step for unit, step in zip(units, stride, strict=True))
-    return replace(x, shape=(*x.shape[:first], *kernel, *places), strides=(*x.strides[:first], *apart, *moves))
-
-
-def by_place(taps: View, rank: int) -> View:
-    """(n, group, channels, *kernel, *places) as (n, group, *places, *kernel, channels)"""
-    tapped = range(3, 3 + rank)
-    return taps.transposed((0, 1, *(axis + rank for axis in tapped), *tapped, 2))
-
-
-def columns(lo: Lowering, taps: View, shape: tuple[int, ...]) -> tuple[View | None, View]:
-    """Memory to gather `taps` in, and the matrix of the shape `shape` that lies there then."""
-    if taps.packed:
-        return None, taps.shaped(shape)
-    columns = lo.arena(taps.shape)
-    return columns, columns.shaped(shape)
-
-
-def put_back(view: View, axis: int) -> View:
-    """The last axis at `axis` again."""
-    rest = list(range(len(view.shape) - 1))
-    return view.transposed((*rest[:axis], len(rest), *rest[axis:]))

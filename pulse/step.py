@@ -52,6 +52,10 @@ class View:
         """The number of elements."""
         return math.prod(self.shape)
 
+    def there(self) -> int:
+        """The number of elements that are there in memory, and not only repeated."""
+        return math.prod(size for size, stride in zip(self.shape, self.strides, strict=True) if stride)
+
     @property
     def extent(self) -> tuple[int, int]:
         """The first and the last element of the slot that it touches; the last is in front if there is none."""
@@ -79,6 +83,11 @@ class View:
     def last(self, axis: int) -> View:
         """With `axis` behind all others."""
         return self.transposed((*(other for other in range(len(self.shape)) if other != axis), axis))
+
+    def back(self, axis: int) -> View:
+        """With its last axis at `axis` again."""
+        rest = list(range(len(self.shape) - 1))
+        return self.transposed((*rest[:axis], len(rest), *rest[axis:]))
 
     def cut(self, axis: int, start: int, count: int, step: int = 1) -> View:
         """`count` items of `axis` from `start`, every `step`th."""

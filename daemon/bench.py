@@ -85,7 +85,8 @@ def bench(model: Path, *, peers: bool = False, count: int = COUNT) -> Found:
         task = _task(model.resolve(), count, Path(folder))
         left_out: dict[str, str] = {}
         ours = _ours(task)
-        rows = [*ours, _many(task), *_in_integers(task), *(_peers(task, left_out) if peers else []), *_stages(task, left_out)]
+        others = _peers(task, left_out) if peers else []
+        rows = [*ours, _many(task), *_in_integers(task), *others, *_stages(task, left_out)]
         alone = _alone(task, rows, left_out)
         rows = [row for row in rows if row.name in alone]
         timed = _told(task, rows, peak=True)

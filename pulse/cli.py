@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,18 +38,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.quant_report and options.int8 is None:
         parser.error("--quant-report is about --int8; say by which file it is calibrated")
     try:
-        if options.show:
-            print(show(options, options.show))
-        if options.explain:
-            print(explained(_pulsed(options)))
-        if options.svg:
-            draw(_pulsed(options), options.svg)
-        if any(plans):
-            _plan_as_told(options)
+        _done(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our lines has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except PulseError as error:
         print(f"wakepulse-compile: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _done(options: argparse.Namespace) -> None:
+    if options.show:
+        print(show(options, options.show))
+    if options.explain:
+        print(explained(_pulsed(options)))
+    if options.svg:
+        draw(_pulsed(options), options.svg)
+    if any((options.output, options.summary, options.profile, options.quant_report)):
+        _plan_as_told(options)
 
 
 def _plan_as_told(options: argparse.Namespace) -> None:
@@ -62,6 +71,8 @@ def _plan_as_told(options: argparse.Namespace) -> None:
 
 
 def _save(plan: Plan, path: Path) -> None:
+    if path.suffix == ".onnx":
+        raise PlanError(f"cannot write {path}: that is the name of a model; a plan ends in .plan")
     try:
         plan.save(path)
     except OSError as error:
@@ -88,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _window(text: str) -> int | str:
+    if text != RUNNING and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a window is a number of items, or {RUNNING!r}, not {text!r}")
     return text if text == RUNNING else int(text)
 
 

@@ -78,7 +78,11 @@ def draw(graph: Graph, path: Path) -> None:
     if program is None:
         raise PulseError("a picture needs the program `dot`, which is not installed; it is part of graphviz")
     command = [program, "-Tsvg", "-o", str(path)]
-    made = subprocess.run(command, input=dot(graph).encode(), capture_output=True, timeout=_PATIENCE_S)
+    try:
+        made = subprocess.run(command, input=dot(graph).encode(), capture_output=True, timeout=_PATIENCE_S)
+    except subprocess.TimeoutExpired as error:
+        said = f"`dot` has not drawn {len(graph.nodes)} nodes within {_PATIENCE_S} s"
+        raise PulseError(f"{said}; --explain lists them instead") from error
     if made.returncode:
         why = made.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise PulseError(f"`dot` could not write {path}: {' '.join(why)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 _STARTS = (
     (b"<!doctype html", "an HTML page, so the download probably went wrong"),
     (b"<html", "an HTML page, so the download probably went wrong"),
+    (b"wakeplan", "a plan, compiled already; --summary and --profile look into it, the rest needs the .onnx file"),
     (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull` to get the file itself"),
     (b"pk\x03\x04", "a ZIP archive (a PyTorch file?), not what is expected here"),
     (b"\x80\x02", "a Python pickle, which is never opened"),

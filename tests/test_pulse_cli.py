@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from pulse import explain
 from pulse.cli import STAGES, main
 from pulse.declutter import declutter
 from pulse.explain import dot
@@ -113,11 +116,43 @@ def test_a_plan_file_can_be_summed_up(model: Path, tmp_path: Path, capsys: pytes
     assert "receptive field  3 items" in capsys.readouterr().out
 
 
+def test_a_plan_is_not_compiled_again(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(model), "-o", str(tmp_path / "model.plan")])
+    assert main([str(tmp_path / "model.plan"), "--explain"]) == 1
+    assert "model.plan is a plan, compiled already" in capsys.readouterr().err
+
+
+def test_a_window_is_a_number_or_runs(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([str(model), "--summary", "--window", "all"])
+    assert "a window is a number of items, or 'running', not 'all'" in capsys.readouterr().err
+
+
+def test_a_picture_that_takes_too_long_is_given_up(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dot").write_text("#!/bin/sh\nexec /bin/sleep 9\n")
+    (tmp_path / "dot").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(explain, "_PATIENCE_S", 0.1)
+    assert main([str(model), "--svg", str(tmp_path / "model.svg")]) == 1
+    assert "within 0.1 s; --explain lists them instead" in capsys.readouterr().err
+
+
+def test_whoever_reads_may_stop(model: Path) -> None:
+    command = [sys.executable, "-m", "pulse.cli", str(model), "--explain"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["gone.onnx", "--summary"], "cannot read gone.onnx: No such file or directory"),
         (["MODEL", "--summary", "--pulse", "0"], "a pulse of 0 items is impossible"),
+        (["MODEL", "-o", "MODEL"], "that is the name of a model; a plan ends in .plan"),
         (["MODEL", "-o", "/nowhere/model.plan"], "cannot write /nowhere/model.plan: No such file or directory"),
     ],
 )

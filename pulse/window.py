@@ -9,6 +9,7 @@ from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Node
 
 MAX_AXES = 3  # that a window slides along
+_DISPUTED = "of which onnxruntime makes something else than the standard says"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def _completed(node: Node, slide: Window, length: Length) -> Window:
 
 def _same(node: Node, slide: Window, length: Length) -> int:
     """The pads for as many windows as there are items, divided by the stride."""
+    if node.op != "Conv" and slide.dilation > 1:
+        raise NotStreamable(f"{node} dilates and pads by auto_pad, {_DISPUTED}; export it with explicit pads")
     if slide.stride == 1:
         return slide.span - 1
     if isinstance(length, Dim):
@@ -161,6 +164,8 @@ def _cut_to(node: Node, whole: tuple[Length, ...], same: tuple[Length, ...]) -> 
     amounts = [amount for amount in cut if isinstance(amount, int)]
     if len(amounts) < len(cut):
         raise NotStreamable(f"{node} cuts time to a length of its own; export it with explicit pads")
+    if how.startswith("SAME") and min(amounts) < 0:
+        raise NotStreamable(f"{node} makes more by auto_pad than it reaches, {_DISPUTED}; export it with explicit pads")
     before = [amount // 2 if how == "SAME_UPPER" else amount - amount // 2 for amount in amounts]
     return (*before, *(amount - first for amount, first in zip(amounts, before, strict=True)))
 

@@ -87,6 +87,8 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("matmul", NotStreamable, "multiplies along time; transpose so that time is not the axis it sums over"),
     ("vector", NotStreamable, "multiplies along time"),
     ("same with stride", NotStreamable, "pads by auto_pad with stride 2"),
+    ("same with dilation", NotStreamable, "dilates and pads by auto_pad, of which onnxruntime makes something else"),
+    ("same with a small kernel", NotStreamable, "makes more by auto_pad than it reaches, .*; export it with explicit"),
     ("ceil", NotStreamable, "rounds its length up where nothing may be left; export it with ceil_mode=False"),
     ("four axes", NotStreamable, "slides a window of 4 axes over 4; 1 to 3 are supported"),
     ("gather", NotStreamable, "takes single items of time, which has no end; slice from the front instead"),
@@ -160,6 +162,10 @@ def refused(what: str, b: Builder) -> str:
             return b.add("MatMul", "x", b.floats(4))
         case "same with stride":
             return b.add("Conv", "x", b.floats(2, 4, 3), auto_pad="SAME_UPPER", strides=[2])
+        case "same with dilation":
+            return b.add("MaxPool", "x", kernel_shape=[3], auto_pad="SAME_UPPER", dilations=[2])
+        case "same with a small kernel":
+            return b.add("ConvTranspose", "x", b.floats(4, 2, 2), auto_pad="SAME_UPPER", strides=[3])
         case "ceil":
             return b.add("MaxPool", "x", kernel_shape=[2], strides=[3], ceil_mode=1)
         case "four axes":

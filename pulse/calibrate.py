@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from pulse.errors import LoadError
+from pulse.errors import LoadError, NotStreamable
 from pulse.explain import table
 from pulse.fuse import fuse
 from pulse.graph import Array, Graph, shown
@@ -103,6 +103,8 @@ def ranges(graph: Graph, fused: Graph, heard: list[tuple[Array, ...]]) -> dict[s
         for name, array in zip(names, state.run(*given)[len(fused.outputs) :], strict=True):
             low, high = found[name]
             found[name] = min(low, float(array.min())), max(high, float(array.max()))
+            if not np.isfinite(array).all():
+                raise NotStreamable(f"calibrate: {name!r} becomes infinite, or no number, by what is given")
     return found
 
 

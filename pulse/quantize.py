@@ -286,6 +286,7 @@ class _Forms:
         before, after = scales
         factor = before.step / after.step
         left = shift(factor)
+        _check_room(name, HIGHEST - LOWEST if x.endswith(".int8") else _ROOM, left)
         attributes = {"before": before.zero, "zero": after.zero, "multiplier": multiplier(factor, left), "left": left}
         dtype = INT8 if made.endswith("8") else SUM
         self._forms[made] = Form(name, after, dtype)
@@ -306,8 +307,7 @@ class _Forms:
                 factors = weights.steps * STEPS * _arguments(curve, len(weights.steps))
                 attributes |= {"activation": curve, "gain": round(1 / scale.step)}
         left = shift(float(factors.max()))
-        if float(weights.sums.max()) * 2**left >= 1 << 31:
-            raise NotStreamable(f"quantize: {node} makes numbers that are too far apart for int8; leave it as float32")
+        _check_room(node.name, float(weights.sums.max()), left)
         attributes["left"] = left
         multipliers = np.array([multiplier(float(factor), left) for factor in factors], np.int32)
         inputs = [self._int8(node.inputs[0])]
@@ -347,8 +347,18 @@ def _arguments(curve: str, filters: int) -> Array:
 
 
 def _is_quantisable(graph: Graph, node: Node) -> bool:
-    weight = graph.constants.get(node.inputs[1]) if node.op == "Conv" else None
-    return weight is not None and weight.size <= _DEEPEST * len(weight)
+    """Whether it is a convolution by numbers that are known, and not more than int32 can add up."""
+    numbers = [graph.constants.get(name) for name in node.inputs[1:_ADDEND] if name] if node.op == "Conv" else [None]
+    known = [array for array in numbers if array is not None and np.isfinite(array).all()]
+    return len(known) == len(numbers) and known[0].size <= _DEEPEST * len(known[0])
+
+
+def _check_room(what: str, largest: float, left: int) -> None:
+    if largest * 2**left >= 1 << 31:
+        raise NotStreamable(
+            f"quantize: {what!r} moves so much less in what it is calibrated with than it could that int32 has no room "
+            "for both; calibrate it with more"
+        )
 
 
 def _moves(node: Node) -> bool:

@@ -26,7 +26,7 @@ class Scale:
 def scale_of(low: float, high: float) -> Scale:
     """The scale at which int8 reaches from `low` to `high`, and has a zero."""
     low, high = min(low, 0.0), max(high, 0.0)
-    step = max((high - low) / (HIGHEST - LOWEST), LEAST)
+    step = max((high - low) / (HIGHEST - LOWEST), LEAST) if low < high else 1.0
     return Scale(step, max(LOWEST, min(HIGHEST, round(LOWEST - low / step))))
 
 

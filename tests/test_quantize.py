@@ -303,12 +303,33 @@ def test_a_network_without_convolutions_is_refused() -> None:
         lower_to_int8(pulsed(b, 4, [b.add("Tanh", "x")]), {"x": noise(4)})
 
 
-def test_scales_too_far_apart_are_refused() -> None:
+def test_what_int32_has_no_room_for_is_refused() -> None:
     b = Builder()
-    w = np.full((1, 4, 1), 1e-6, np.float32)
-    y = b.add("Tanh", b.add("Conv", "x", b.constant(w * 1e12, np.float32)))
-    with pytest.raises(NotStreamable, match="too far apart for int8"):
+    y = b.add("Tanh", b.add("Conv", "x", b.constant(np.full((1, 4, 1), 1e6), np.float32)))
+    with pytest.raises(NotStreamable, match=r"^quantize: 'Conv0' moves so much less"):
         lower_to_int8(pulsed(b, 4, [y]), {"x": noise(4)})
+
+
+def test_what_has_only_heard_silence_does_not_overflow() -> None:
+    b, channels, y = layers(biased=False)
+    plan = lower_to_int8(pulsed(b, channels, [y]), {"x": np.zeros((1, 8, 8), np.float32)}).plan
+    _, remembered = streamed(plan, 9 * noise(8))
+    assert remembered != pulse.State(plan).snapshot()
+    assert remembered == streamed(plan, 9 * noise(8), None)[1]
+
+
+def test_weights_without_end_stay_as_they_are() -> None:
+    b = Builder()
+    y = b.add("Conv", "x", b.constant(np.full((4, 4, 1), np.inf), np.float32))
+    with pytest.raises(NotStreamable, match="there is no convolution"):
+        lower_to_int8(pulsed(b, 4, [y]), {"x": noise(4)})
+
+
+def test_values_without_end_are_refused() -> None:
+    b = Builder()
+    y = b.add("Conv", b.add("Exp", b.add("Exp", b.add("Exp", "x"))), b.floats(4, 4, 1))
+    with pytest.raises(NotStreamable, match=r"^calibrate: .* becomes infinite"):
+        lower_to_int8(pulsed(b, 4, [y]), {"x": 2 * np.abs(noise(4)) + 2})
 
 
 def test_a_plan_in_integers_is_a_file_as_any_other(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import pulse
 from pulse import native
 from pulse.kernels.build import FLAGS, SOURCES
-from pulse.step import KINDS, ROOMS, Floats, Program, View, room_size
+from pulse.step import ROOMS, Floats, Program, View, room_size
 from tests.graphs import compiled, enough
 from tests.kernel_steps import CASES, Case, rooms_of
 from tests.networks import Network, networks
@@ -26,7 +26,7 @@ from tests.shipped import model
 from tests.test_native import assert_alike
 
 TOLERANCE = 1e-5
-LINE = 16  # numbers
+NUMBER, LINE = 4, 16  # bytes of a number of a room, numbers of a cache line
 DRIVER = Path(__file__).with_name("driver.c")
 
 
@@ -78,7 +78,7 @@ def places(plan: Program, views: Iterable[View], starts: Mapping[str, int]) -> A
     """Where the numbers of these views lie among those of all rooms."""
     found = [np.empty(0, np.int64)]
     for view in views:
-        slot, width = plan.slots[view.slot], KINDS[view.kind]
+        slot, width = plan.slots[view.slot], np.dtype(view.kind).itemsize // NUMBER
         strides = np.array(view.strides, np.int64).reshape(-1, *(1,) * len(view.shape))
         elements = view.offset + (np.indices(view.shape) * strides).sum(0)
         numbers = starts[slot.room] + slot.offset + width * elements.reshape(-1, 1) + np.arange(width)
@@ -125,7 +125,7 @@ def outputs_of(plan: pulse.Plan, numbers: Floats) -> list[Any]:
     """The outputs of one pulse."""
     found = []
     for view, dtype in zip(plan.outputs.values(), plan.output_dtypes, strict=True):
-        mine, numbers = np.split(numbers, [view.size * KINDS[view.kind]])
+        mine, numbers = np.split(numbers, [view.size * np.dtype(view.kind).itemsize // NUMBER])
         found.append(mine.view(view.kind).reshape(view.shape).astype(dtype))
     return found
 

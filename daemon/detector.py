@@ -59,15 +59,36 @@ class Detector:
         self._refractory = refractory
         self._warm_up = warm_up
         self._recent = np.zeros((smoothing, len(thresholds)), np.float32)
-        self.scores = np.zeros(len(thresholds))  # of the last frame
         self.reset()
 
     def reset(self) -> None:
         """Start a new stream: nothing is detected before the network has heard its whole receptive field again."""
         self._recent.fill(0)
-        self.scores.fill(0)
         self._frame = -1
         self._quiet_until = self._warm_up
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Of the last frame, (words,); 0 before the first that counts."""
+        scores: NDArray[np.float64] = np.add.reduce(self._recent, axis=0, dtype=np.float64)
+        scores /= self._smoothing
+        return scores
+
+    def push_all(self, posteriors: NDArray[np.float32]) -> list[Detection]:
+        """Take the next frames' posteriors, (frames, words), as `push` takes each; return all that it would return."""
+        if self._may_detect(posteriors):
+            return [detection for row in posteriors if (detection := self.push(row)) is not None]
+        first = self._frame + 1
+        self._frame += len(posteriors)
+        kept = range(max(first, self._warm_up, self._frame - self._smoothing + 1), self._frame + 1)
+        self._recent[np.array(kept, np.intp) % self._smoothing] = posteriors[len(posteriors) - len(kept) :]
+        return []
+
+    def _may_detect(self, posteriors: NDArray[np.float32]) -> bool:
+        """Whether a posterior that counts reaches its threshold; while none does, no mean of them can."""
+        highest = np.maximum.reduce(self._recent)
+        highest = np.maximum(highest, np.maximum.reduce(posteriors, initial=0))
+        return not (highest < self._thresholds).all()
 
     def push(self, posteriors: NDArray[np.float32]) -> Detection | None:
         """Take the next frame's posteriors, (words,); return the best word at or above its threshold, if there is one.
@@ -78,15 +99,15 @@ class Detector:
         if self._frame < self._warm_up:
             return None
         self._recent[self._frame % self._smoothing] = posteriors
-        np.mean(self._recent, axis=0, out=self.scores)
         if self._frame < self._quiet_until:
             return None
-        margins = np.where(self.scores >= self._thresholds, self.scores, -1)
+        scores = self.scores
+        margins = np.where(scores >= self._thresholds, scores, -1)
         best = int(np.argmax(margins))
         if margins[best] < 0:
             return None
         self._quiet_until = self._frame + self._refractory
-        return Detection(self._words[best], float(self.scores[best]), end_of(self._frame), self._word_end(best))
+        return Detection(self._words[best], float(scores[best]), end_of(self._frame), self._word_end(best))
 
     def _word_end(self, word: int) -> int:
         oldest_first = np.roll(self._recent[:, word], -(self._frame + 1) % self._smoothing)

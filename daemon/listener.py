@@ -54,9 +54,11 @@ class Listener:
             self._start(first_sample)
         self._next_sample += len(block)
         detections: list[Detection] = []
-        for frame in self._features.push(block):
-            self._frames[0, self._filled] = frame
-            self._filled += 1
+        frames = self._features.push(block)
+        while len(frames):
+            fresh, frames = frames[: self.pulse - self._filled], frames[self.pulse - self._filled :]
+            self._frames[0, self._filled : self._filled + len(fresh)] = fresh
+            self._filled += len(fresh)
             if self._filled == self.pulse:
                 self._filled = 0
                 detections.extend(self._run())
@@ -68,9 +70,7 @@ class Listener:
 
     def _run(self) -> list[Detection]:
         (posteriors,) = self._state.run(self._frames)  # (1, pulse, 1 + words)
-        heard = [self._detector.push(row) for row in posteriors[0, :, 1:]]
         return [
             replace(d, sample=self._first_sample + d.sample, end_sample=self._first_sample + d.end_sample)
-            for d in heard
-            if d is not None
+            for d in self._detector.push_all(posteriors[0, :, 1:])
         ]

@@ -78,3 +78,22 @@ def test_score_is_never_below_the_threshold() -> None:
     heard = run(detector(0.6), posteriors)
     assert heard
     assert min(d.score for d in heard) >= 0.6
+
+
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.integers(1, 90), min_size=1, max_size=12),
+    st.sampled_from([1, 10, 40]),
+    st.sampled_from([0, 7, 200]),
+)
+def test_many_frames_at_once_are_each_of_them(seed: int, counts: list[int], smoothing: int, warm_up: int) -> None:
+    rng = np.random.default_rng(seed)
+    loud = np.repeat(rng.random((1 + sum(counts) // 30, 3)) ** 4, 30, axis=0)[: sum(counts)]
+    posteriors = (loud * rng.random(loud.shape) ** 0.1).astype(np.float32)
+    words = [("a", 0.4), ("b", 0.6), ("c", np.inf)]
+    one, other = (
+        Detector(words, smoothing=smoothing, onset_to_end=3, refractory=20, warm_up=warm_up) for _ in range(2)
+    )
+    for rows in np.split(posteriors, np.cumsum(counts)[:-1]):
+        assert other.push_all(rows) == run(one, rows)
+        np.testing.assert_array_equal(other.scores, one.scores)

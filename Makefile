@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 VERSION := $(subst $() ,-,$(shell $(PYTHON) --version 2>&1))
 RUN_READY := $(VENV)/ready-run-$(VERSION)
 TEST_READY := $(VENV)/ready-test-$(VERSION)
-SETUP := deploy/setup.sh pyproject.toml setup.py $(wildcard pulse/kernels/*.[ch] pulse/kernels/build.py)
+SETUP := deploy/setup.sh pyproject.toml setup.py $(wildcard $(foreach room,daemon pulse,$(room)/kernels/*.[ch] $(room)/kernels/build.py))
 
 .PHONY: help run test test-long check bench onnx-coverage clean
 .DEFAULT_GOAL := help

@@ -2,16 +2,20 @@
 
 The numbers are those of python_speech_features' `logfbank` (pre-emphasis over the whole signal, 25 ms windows every
 10 ms, 512-point power spectrum, triangular mel filters in the bin domain, natural logarithm), computed as the sound
-arrives. This module knows nothing of models, words or sound cards, and needs numpy alone.
+arrives. This module knows nothing of models, words or sound cards. It computes in C where that is built, and the same
+in numpy, which is how to read what C does, where it is not.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from daemon import native
 
 SAMPLE_RATE = 16_000  # samples per second, mono int16, not scaled to +-1
 WINDOW = 400  # samples, 25 ms
@@ -26,6 +30,7 @@ BLOCK_FRAMES = 256  # bounds the working memory when a whole recording is pushed
 
 WINDOW_FUNCTIONS: dict[str, Callable[[int], NDArray[np.float64]]] = {"rectangular": np.ones, "hamming": np.hamming}
 METADATA_KEY = "features"
+Kernels: TypeAlias = Literal["c", "reference"]
 
 
 class FeatureMismatch(ValueError):
@@ -77,13 +82,29 @@ def mel_edges() -> NDArray[np.intp]:
     return np.floor((FFT + 1) * hertz / SAMPLE_RATE).astype(np.intp)
 
 
+def twiddles() -> NDArray[np.float64]:
+    """Cosines and sines for the FFT in C, in the order that kernels/pocketfft.h states."""
+    rows, length = [np.empty(0)], FFT
+    while length > 1:
+        factor = 4 if length.bit_length() % 2 else 2
+        inside = length // factor
+        angles = 2 * np.pi / length * np.outer(np.arange(1, factor), np.arange(1, (inside + 1) // 2))
+        row = np.zeros((factor - 1, inside - 1))
+        row[:, 0 : 2 * angles.shape[1] : 2] = np.cos(angles)
+        row[:, 1 : 2 * angles.shape[1] : 2] = np.sin(angles)
+        rows.append(row.ravel())
+        length = inside
+    return np.concatenate(rows)
+
+
 class LogMel:
     """A stream of int16 samples becomes a stream of 40-number frames; how it is cut into blocks changes no bit of them.
 
     Frame k covers samples [k * HOP, k * HOP + WINDOW) since the last `reset` and is returned once its last one is in.
     """
 
-    def __init__(self, window_function: str = "hamming") -> None:
+    def __init__(self, window_function: str = "hamming", *, kernels: Kernels | None = None) -> None:
+        """`kernels` are the best there are, or those of a name: "reference" for numpy."""
         self._window = WINDOW_FUNCTIONS[window_function](WINDOW).astype(np.float64)
         edges = mel_edges()
         self._bins = int(edges[-1])
@@ -93,7 +114,15 @@ class LogMel:
         # Between two edges one triangle rises and the one before it falls, so each bin feeds two filters at most.
         self._rise = position / np.repeat(widths, widths) / FFT
         self._fall = 1 / FFT - self._rise
+        self.kernels: Kernels = kernels or ("c" if native.BUILT else "reference")
+        self._fill = self._bank().fill if self.kernels == "c" else self._fill_in_numpy
         self.reset()
+
+    def _bank(self) -> native.Bank:
+        sizes = {"window": WINDOW, "hop": HOP, "fft": FFT, "mels": MELS}
+        numbers = {**sizes, "preemphasis": PREEMPHASIS, "epsilon": EPSILON}
+        arrays = {"weights": self._window, "twiddles": twiddles(), "rise": self._rise, "fall": self._fall}
+        return native.Bank(numbers, {**arrays, "edges": mel_edges().astype(np.int32)})
 
     def reset(self) -> None:
         """Forget the stream: the next sample is the first."""
@@ -109,19 +138,24 @@ class LogMel:
         waiting = len(self._pending)
         signal = np.empty(waiting + len(block))
         signal[:waiting] = self._pending
-        fresh = signal[waiting:]
-        fresh[:] = block
-        last = fresh[-1]
-        fresh[1:] -= PREEMPHASIS * block[:-1]
-        fresh[0] -= PREEMPHASIS * self._last
-        self._last = float(last)
         count = max(0, (len(signal) - OVERLAP) // HOP)
         frames = np.empty((count, MELS), np.float32)
-        for start in range(0, count, BLOCK_FRAMES):
-            stop = min(count, start + BLOCK_FRAMES)
-            frames[start:stop] = self._transform(signal[start * HOP : stop * HOP + OVERLAP])
+        self._fill(frames, signal, block, self._last)
+        self._last = float(block[-1])
         self._pending = signal[count * HOP :].copy()
         return frames
+
+    def _fill_in_numpy(
+        self, frames: NDArray[np.float32], signal: NDArray[np.float64], block: NDArray[np.int16], last: float
+    ) -> None:
+        """Append the block, pre-emphasised, to what waits in `signal`; make the frames of that."""
+        fresh = signal[len(signal) - len(block) :]
+        fresh[:] = block
+        fresh[1:] -= PREEMPHASIS * block[:-1]
+        fresh[0] -= PREEMPHASIS * last
+        for start in range(0, len(frames), BLOCK_FRAMES):
+            stop = min(len(frames), start + BLOCK_FRAMES)
+            frames[start:stop] = self._transform(signal[start * HOP : stop * HOP + OVERLAP])
 
     def _transform(self, signal: NDArray[np.float64]) -> NDArray[np.float64]:
         windows = np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[::HOP] * self._window  # (frames, WINDOW)

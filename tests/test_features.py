@@ -2,6 +2,10 @@
 
 import itertools
 import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,13 +20,16 @@ from daemon.features import (
     WINDOW,
     WINDOW_FUNCTIONS,
     FeatureMismatch,
+    Kernels,
     LogMel,
     describe,
     mel_edges,
     window_function_of,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
 windows = st.sampled_from(sorted(WINDOW_FUNCTIONS))
+both = pytest.mark.parametrize("kernels", get_args(Kernels))
 
 
 @st.composite
@@ -44,34 +51,61 @@ def reference(signal: np.ndarray, window: str) -> np.ndarray:
     return np.log(energies)[: 1 + (len(signal) - WINDOW) // HOP]
 
 
-def in_blocks(signal: np.ndarray, cuts: list[int], window: str) -> np.ndarray:
-    features = LogMel(window)
+def in_blocks(signal: np.ndarray, cuts: list[int], window: str, kernels: Kernels) -> np.ndarray:
+    features = LogMel(window, kernels=kernels)
     edges = [0, *sorted(c % (len(signal) + 1) for c in cuts), len(signal)]
     return np.concatenate([features.push(signal[a:b]) for a, b in itertools.pairwise(edges)])
 
 
+@both
 @given(signals(), st.lists(st.integers(0, 6000), max_size=30), windows)
-def test_equals_python_speech_features_for_every_chunking(signal: np.ndarray, cuts: list[int], window: str) -> None:
-    frames = in_blocks(signal, cuts, window)
+def test_equals_python_speech_features_for_every_chunking(
+    kernels: Kernels, signal: np.ndarray, cuts: list[int], window: str
+) -> None:
+    frames = in_blocks(signal, cuts, window, kernels)
     assert frames.dtype == np.float32
     np.testing.assert_allclose(frames, reference(signal, window), rtol=0, atol=1e-5)
 
 
+@both
 @given(signals(), st.lists(st.integers(0, 6000), max_size=30))
-def test_chunking_changes_no_bit(signal: np.ndarray, cuts: list[int]) -> None:
-    np.testing.assert_array_equal(in_blocks(signal, cuts, "hamming"), LogMel("hamming").push(signal))
+def test_chunking_changes_no_bit(kernels: Kernels, signal: np.ndarray, cuts: list[int]) -> None:
+    whole = LogMel("hamming", kernels=kernels).push(signal)
+    np.testing.assert_array_equal(in_blocks(signal, cuts, "hamming", kernels), whole)
 
 
+@both
 @pytest.mark.parametrize("size", [1, 160, 256, 1280])
-def test_usual_block_sizes(size: int) -> None:
+def test_usual_block_sizes(kernels: Kernels, size: int) -> None:
     signal = np.random.default_rng(1).integers(-3000, 3000, 4000).astype(np.int16)
     cuts = list(range(0, len(signal), size))
-    np.testing.assert_array_equal(in_blocks(signal, cuts, "hamming"), LogMel("hamming").push(signal))
+    whole = LogMel("hamming", kernels=kernels).push(signal)
+    np.testing.assert_array_equal(in_blocks(signal, cuts, "hamming", kernels), whole)
 
 
-def test_golden_values() -> None:
+@given(signals(), windows)
+def test_c_and_numpy_differ_by_a_rounding_at_most(signal: np.ndarray, window: str) -> None:
+    in_c, in_numpy = (LogMel(window, kernels=kernels).push(signal) for kernels in get_args(Kernels))
+    assert (np.abs(in_c - in_numpy) <= np.spacing(np.maximum(1, np.abs(in_numpy)))).all()
+
+
+def test_numpy_computes_where_c_is_not_built() -> None:
+    without = "import sys; sys.modules['daemon._kernels'] = None"
+    check = f"{without}; from daemon.features import LogMel; print(LogMel().kernels)"
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), LogMel().kernels) == ("reference", "c")
+
+
+def test_c_takes_blocks_that_lie_apart() -> None:
+    signal = np.random.default_rng(3).integers(-3000, 3000, 4000).astype(np.int16)
+    np.testing.assert_array_equal(LogMel().push(signal[::2]), LogMel().push(signal[::2].copy()))
+
+
+@both
+def test_golden_values(kernels: Kernels) -> None:
     signal = np.rint(1000 * np.sin(2 * np.pi * 440 * np.arange(1600) / 16000)).astype(np.int16)
-    np.testing.assert_allclose(LogMel("rectangular").push(signal)[3, :3], [7.594236, 8.864430, 8.104539], atol=1e-5)
+    frames = LogMel("rectangular", kernels=kernels).push(signal)
+    np.testing.assert_allclose(frames[3, :3], [7.594236, 8.864430, 8.104539], atol=1e-5)
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(399, 0), (400, 1), (559, 1), (560, 2), (1280, 6), (16000, 98)])
@@ -79,8 +113,9 @@ def test_a_frame_comes_with_its_last_sample(samples: int, frames: int) -> None:
     assert len(LogMel().push(np.ones(samples, np.int16))) == frames
 
 
-def test_silence_is_the_logarithm_of_epsilon() -> None:
-    np.testing.assert_allclose(LogMel().push(np.zeros(400, np.int16)), -36.0437, atol=1e-4)
+@both
+def test_silence_is_the_logarithm_of_epsilon(kernels: Kernels) -> None:
+    np.testing.assert_allclose(LogMel(kernels=kernels).push(np.zeros(400, np.int16)), -36.0437, atol=1e-4)
 
 
 def test_reset_forgets() -> None:

@@ -1,0 +1,45 @@
+"""The front end in C: the only module of this room that crosses the border to C."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _extension() -> Any:
+    """What cffi made of kernels/, or `None` where there was no compiler."""
+    try:
+        return import_module("daemon._kernels")
+    except ImportError:
+        return None
+
+
+_kernels = _extension()
+BUILT = _kernels is not None
+_TYPES = {"int32": "int32_t[]", "float64": "double[]"}
+
+
+class Bank:
+    """What frames are made with, as api.h names it, ready for C."""
+
+    def __init__(self, numbers: Mapping[str, float], arrays: Mapping[str, NDArray[Any]]) -> None:
+        if not BUILT:
+            raise ValueError("features: C is not built here; install wakepulse where there is a C compiler")
+        if numbers["fft"] > _kernels.lib.MAX_FFT:
+            raise ValueError(f"features: C takes an FFT of {_kernels.lib.MAX_FFT} at most")
+        pointers = {name: _kernels.ffi.from_buffer(_TYPES[array.dtype.name], array) for name, array in arrays.items()}
+        self._bank = _kernels.ffi.new("Bank *", {**numbers, **pointers})
+        self._kept = pointers
+        self._log_mel, self._from_buffer = _kernels.lib.log_mel, _kernels.ffi.from_buffer
+
+    def fill(
+        self, frames: NDArray[np.float32], signal: NDArray[np.float64], block: NDArray[np.int16], last: float
+    ) -> None:
+        """Append the block, pre-emphasised, to what waits in `signal`; make the frames of that."""
+        given = self._from_buffer("int16_t[]", np.ascontiguousarray(block))
+        made, whole = self._from_buffer("float[]", frames), self._from_buffer("double[]", signal)
+        self._log_mel(made, whole, self._bank, len(signal) - len(block), given, len(block), last, len(frames))

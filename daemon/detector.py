@@ -81,7 +81,7 @@ class Detector:
         first = self._frame + 1
         self._frame += len(posteriors)
         kept = range(max(first, self._warm_up, self._frame - self._smoothing + 1), self._frame + 1)
-        self._recent[np.array(kept, np.intp) % self._smoothing] = posteriors[len(posteriors) - len(kept) :]
+        self._recent[[frame % self._smoothing for frame in kept]] = posteriors[len(posteriors) - len(kept) :]
         return []
 
     def _may_detect(self, posteriors: NDArray[np.float32]) -> bool:

@@ -21,20 +21,20 @@ def gather(lo: Lowering, node: Node) -> None:
     out = lo.write(node).shaped((*x.shape[:axis], len(indices), *x.shape[axis + 1 :]))
     start = 0
     while start < len(indices):
-        count, step = _run(indices[start:])
+        count, step = _run(indices, start)
         lo.copy(node, out.cut(axis, start, count), x.cut(axis, indices[start], count, step))
         start += count
 
 
-def _run(indices: list[int]) -> tuple[int, int]:
-    """How many of the first indices are apart by one step, and that step."""
-    if len(indices) == 1:
+def _run(indices: list[int], start: int) -> tuple[int, int]:
+    """How many of the indices from `start` on are apart by one step, and that step."""
+    if len(indices) == start + 1:
         return 1, 1
-    step = indices[1] - indices[0]
-    count = 2
-    while count < len(indices) and indices[count] - indices[count - 1] == step:
-        count += 1
-    return count, step
+    step = indices[start + 1] - indices[start]
+    end = start + 2
+    while end < len(indices) and indices[end] - indices[end - 1] == step:
+        end += 1
+    return end - start, step
 
 
 def concat(lo: Lowering, node: Node) -> None:
@@ -63,7 +63,7 @@ def stuff(lo: Lowering, node: Node) -> None:
         zip(node.integers("before", ()), node.integers("strides", ()), strict=True), 2
     ):
         inside = inside.cut(axis, start, x.shape[axis], step)
-    lo.steps.append(Step("Pad", node.name, (out, inside), (x,), {"value": 0.0}))
+    lo.append(Step("Pad", node.name, (out, inside), (x,), {"value": 0.0}))
 
 
 def resize(lo: Lowering, node: Node) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pulse.errors import GraphError, NotStreamable
 from pulse.graph import Array, Graph, Node
-from pulse.header import MAX_NUMBERS
+from pulse.header import MAX_NUMBERS, MAX_STEPS
 from pulse.place import Draft
 from pulse.step import KINDS, NUMBER, Parameter, Step, View, held, numbers, packed_strides
 
@@ -97,7 +97,13 @@ class Lowering:
         self, node: Node, writes: Iterable[View | None], reads: Iterable[View | None], **parameters: Parameter
     ) -> None:
         """One more kernel call, by the kernel of the name of the op."""
-        self.steps.append(Step(node.op, node.name, tuple(writes), tuple(reads), parameters))
+        self.append(Step(node.op, node.name, tuple(writes), tuple(reads), parameters))
+
+    def append(self, step: Step) -> None:
+        """One more step."""
+        if len(self.steps) == MAX_STEPS:
+            raise GraphError(f"lower: {step.node!r} is one step more than {MAX_STEPS}; the network is too large")
+        self.steps.append(step)
 
     def output(self, name: str) -> View:
         """Where a value of the graph is handed out; a constant is copied there."""
@@ -113,7 +119,7 @@ class Lowering:
 
     def _copy(self, what: str, to: View, x: View) -> None:
         if x.size:
-            self.steps.append(Step("Copy", what, (to,), (x,), {}))
+            self.append(Step("Copy", what, (to,), (x,), {}))
 
     def packed(self, node: Node, x: View) -> View:
         """`x`, or a copy of it whose elements lie side by side."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pulse.step import Floats, Slot, Step, View, room_size
 
 _ALIGNMENT = 16  # numbers: slots begin on a cache line
 
 Life = tuple[int, int]  # first and last step
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ def placed(drafts: Sequence[Draft], lives: Mapping[int, Life]) -> tuple[Slot, ..
             if draft.room == room:
                 offsets[index] = top
                 top += _aligned(draft.size)
-    alive: dict[int, list[int]] = defaultdict(list)  # the slots that have their place, by step
+    given = np.zeros((4, 0), np.int64)  # start, end, first and last step of those that have their place, lowest first
     for index in sorted(_arena(drafts), key=lambda index: (-drafts[index].size, index)):
-        first, last = lives[index]
-        beside = {other for step in range(first, last + 1) for other in alive[step]}
-        offsets[index] = _lowest(drafts[index].size, [(offsets[other], drafts[other].size) for other in beside])
-        for step in range(first, last + 1):
-            alive[step].append(index)
+        (first, last), size = lives[index], drafts[index].size
+        starts, ends = given[:2, (given[2] <= last) & (given[3] >= first)]
+        offsets[index] = offset = _lowest(size, starts, ends)
+        row = (offset, _aligned(offset + size), first, last)
+        given = np.insert(given, np.searchsorted(given[0], offset), row, axis=1)
     places = zip(drafts, offsets, strict=True)
     return tuple(Slot(draft.room, at, draft.size, draft.initial, draft.kind) for draft, at in places)
 
@@ -54,14 +55,11 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _lowest(size: int, taken: list[tuple[int, int]]) -> int:
-    """The lowest aligned offset where `size` numbers fit between the `taken` (offset, size)."""
-    offset = 0
-    for start, length in sorted(taken):
-        if offset + size <= start:
-            break
-        offset = max(offset, _aligned(start + length))
-    return offset
+def _lowest(size: int, starts: Places, ends: Places) -> int:
+    """The lowest aligned offset where `size` numbers fit between those that begin at `starts`, the lowest first."""
+    tops = np.maximum.accumulate(np.concatenate([[0], ends]))
+    fits = np.flatnonzero(tops[:-1] + size <= starts)
+    return int(tops[fits[0]] if fits.size else tops[-1])
 
 
 def lives(steps: Sequence[Step], inputs: Iterable[View], outputs: Iterable[View]) -> dict[int, Life]:

@@ -33,7 +33,7 @@ FORMAT = 3
 MAX_FILE = 256 << 20  # bytes
 MAX_HEADER = 8 << 20  # bytes
 TOLERANCE = 1e-4  # of the golden vector, relative where its numbers are above 1
-MAX_WORK = 1 << 33  # of the golden vector, as `cost` counts it: seconds, or a minute without the kernels in C
+MAX_WORK = 1 << 31  # of the golden vector, as `cost` counts it: seconds, or a minute without the kernels in C
 
 _PREFIX = struct.Struct("<8sIIQ32s")  # magic, format, bytes of the header, bytes of the file, SHA-256
 _DIGEST = 32
@@ -144,10 +144,11 @@ def with_golden(plan: Plan) -> Plan:
     if pulses * max(view.size for view in (*plan.inputs.values(), *plan.outputs.values())) > MAX_NUMBERS:
         raise PlanError(f"a golden vector of {pulses} pulses would be too large; the network is too late or too wide")
     if pulses * work(plan.steps) > MAX_WORK:
+        late = max(_warm_up(plan)) * plan.pulse
+        said = f"is {late} items late for a pulse of {plan.pulse}; compile with a larger pulse, or" if late else "must"
         raise PlanError(
-            f"a golden vector would take {pulses} pulses of {len(plan.steps)} steps, which is too long: the network is "
-            f"{max(_warm_up(plan)) * plan.pulse} items late for a pulse of {plan.pulse}; compile "
-            "with a larger pulse, or make the network smaller"
+            f"a golden vector would take {pulses} pulses of {len(plan.steps)} steps, which is too long: the network "
+            f"{said} make fewer numbers for each item"
         )
     rows = zip(plan.inputs.values(), plan.input_dtypes, strict=True)
     inputs = [_noise(noise, (pulses, *view.shape), dtype) for view, dtype in rows]

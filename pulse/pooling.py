@@ -26,6 +26,7 @@ POOLING = (*GLOBAL, "ReduceMax", "ReduceMean", "ReduceVariance")
 RUNNING = "running"  # the name of the window of all items so far
 _OF_SHAPES = ("Shape", "Size")  # read shapes, and no items
 MAX_WINDOW = 1 << 13  # items
+MAX_POOLS = 256  # over time; each is followed through the whole graph
 
 
 def over_window(graph: Graph, window: int | str) -> Graph:
@@ -39,8 +40,12 @@ def over_window(graph: Graph, window: int | str) -> Graph:
     facts: dict[str, Fact] = {**graph.inputs, **{name: known(value) for name, value in graph.constants.items()}}
     told: dict[str, Node] = {}
     constants = dict(graph.constants)
+    pools = 0
     for node in graph.nodes:
         if node.op in POOLING and _over_time(node, facts):
+            pools += 1
+            if pools > MAX_POOLS:
+                raise NotStreamable(f"pooling: {node} is one reduction over time more than {MAX_POOLS}; use fewer")
             behind = _behind(graph, node)
             marks = {"window": items, "beside": int(behind is None)}
             told[node.name] = replace(node, attributes={**node.attributes, **marks})

@@ -52,7 +52,8 @@ class Window:
         length = self.length(items)
         assert isinstance(length, int)
         starts = (place * self.stride - self.before for place in range(length))
-        return [sum(first <= start + tap * self.dilation < end for tap in range(self.kernel)) for start in starts]
+        until = ((-((at - end) // self.dilation), -((at - first) // self.dilation)) for at in starts)
+        return [max(0, min(self.kernel, behind) - max(0, before)) for behind, before in until]
 
     def extra(self, delay: int) -> int:
         """The shortest wait in front that makes the delay behind the window a whole number of its items, 0 or more."""

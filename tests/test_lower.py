@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from itertools import combinations
+from time import perf_counter
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pulse import declutter, evaluate, fuse, infer, lower, opset, pulsify, reference
 from pulse.errors import GraphError, PlanError
 from pulse.place import lives
 from pulse.plan import Plan
 from pulse.step import Slot
+from pulse.window import Window
 from tests import graphs
 from tests.graphs import Builder, compiled
 from tests.networks import Network, networks
@@ -190,3 +193,29 @@ def test_nothing_beyond_the_receptive_field_is_seen(network: Network) -> None:
     differs = np.flatnonzero(np.moveaxis(one != two, network.axes[0], 0).reshape(one.shape[network.axes[0]], -1).any(1))
     if len(differs):
         assert (differs[-1] - differs[0]) * plan.stride[0] <= plan.receptive_field
+
+
+def test_thousands_of_values_beside_each_other_find_their_places() -> None:
+    b = Builder()
+    y = b.add("Sum", *(b.add("Tanh", b.add("Mul", "x", b.floats(1))) for _ in range(1200)))
+    start = perf_counter()
+    assert len(compiled(b.model((1, 3, "S"), [y]), 1).steps) > 2400
+    assert perf_counter() - start < 15
+
+
+def test_indices_without_order_are_no_endless_list_of_steps() -> None:
+    b = Builder()
+    places = np.random.default_rng(1).integers(0, 3, 1 << 18)
+    with pytest.raises(GraphError, match="'Gather0' is one step more than 40000; the network is too large"):
+        compiled(b.model((1, 3, "S"), [b.add("Gather", "x", b.constant(places), axis=1)]), 1)
+
+
+@given(slide=st.builds(Window, *(st.integers(1, 5) for _ in range(3)), *(st.integers(0, 6) for _ in range(3))))
+def test_taps_are_counted(slide: Window) -> None:
+    for padding in (False, True):
+        first, end = (-slide.before, 20 + slide.after) if padding else (0, 20)
+        taps = [
+            sum(first <= start + tap * slide.dilation < end for tap in range(slide.kernel))
+            for start in range(-slide.before, slide.length(20) * slide.stride - slide.before, slide.stride)
+        ]
+        assert slide.counted(20, padding=padding) == taps

@@ -286,6 +286,13 @@ def test_what_no_window_can_stand_for_is_refused(what: str, tmp_path: Path) -> N
         planned(b, y, tmp_path, window)
 
 
+def test_hundreds_of_reductions_over_time_are_refused(tmp_path: Path) -> None:
+    b = Builder()
+    y = b.add("Sum", *(b.add("GlobalMaxPool", b.add("Tanh", "x")) for _ in range(257)))
+    with pytest.raises(NotStreamable, match="is one reduction over time more than 256; use fewer"):
+        planned(b, y, tmp_path)
+
+
 def test_the_window_is_an_option(tmp_path: Path, capsys: Any) -> None:
     b = Builder()
     planned(b, flattened(b, "x"), tmp_path)

@@ -273,6 +273,8 @@ def _slice(walk: _Walk, node: Node, move: Move) -> Node | None:
 
 
 def _pad(walk: _Walk, node: Node, move: Move) -> Node | None:
+    if any(walk.facts[name].value is None for name in node.inputs[1:] if name):
+        return None  # a value of the stream as padding: `pulsify` is to say that it cannot be
     before, after = pads(node, [walk.facts[name] if name else None for name in node.inputs])
     axes = move.axes
     if any(before[axis] + after[axis] for axis in range(len(before)) if axis not in axes):

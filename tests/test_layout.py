@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pulse.declutter import declutter
 from pulse.dim import STREAM
+from pulse.errors import NotStreamable
 from pulse.infer import infer
 from pulse.layout import Move, laid_out
 from tests import graphs
@@ -112,6 +113,14 @@ def test_moves_that_cannot_meet_stay_right(what: str) -> None:
     b = Builder()
     y = example(what, b)
     graphs.assert_streams(b, y, (1, 4, "S"), time_of(b, y))
+
+
+def test_padding_with_what_the_stream_says_is_refused() -> None:
+    b = Builder()
+    y = b.add("Relu", b.add("Transpose", "x", perm=[0, 2, 1]))
+    y = b.add("Transpose", b.add("Pad", y, b.constant([0, 0, 0, 0, 1, 0]), y), perm=[0, 2, 1])
+    with pytest.raises(NotStreamable, match="has an input 2 that is not one constant number"):
+        graphs.compiled(b.model((1, 1, "S"), [y]), 4)
 
 
 def test_a_slice_that_names_no_axes_cuts_the_first_ones() -> None:

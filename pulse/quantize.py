@@ -1,6 +1,6 @@
 """`quantize`: the convolutions of a pulsed graph, and what lies between them, in integers.
 
-Theory of operation. `calibration` says between which numbers each value moves. An int8 number `q` then stands for
+Theory of operation. `calibrate` says between which numbers each value moves. An int8 number `q` then stands for
 `(q - zero) * scale`, with a zero that is exact, so that pads, rings of delays and what a Relu cuts are exact too.
 Weights have a scale for each filter and no zero; they keep within -127 and 127. A convolution of int8 is a sum in int32
 that one multiplication for each filter, rounded once, brings to another scale:

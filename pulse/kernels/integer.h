@@ -56,8 +56,14 @@ extern const Integers avx2_integers, vnni_integers;
 extern const int16_t TANH_NODES[SEGMENTS + 1];
 
 static inline int32_t scaled(int32_t x, int32_t multiplier, int left) {
-    int64_t product = (int64_t)(int32_t)((uint32_t)x << left) * multiplier;
-    return (int32_t)((product + ((int64_t)1 << 31)) >> 32);
+    int32_t shifted = (int32_t)((uint32_t)x << left);
+#if defined(__ARM_FEATURE_SIMD32)
+    int32_t product;
+    __asm__("smmulr %0, %1, %2" : "=r"(product) : "r"(shifted), "r"(multiplier)); /* just this */
+    return product;
+#else
+    return (int32_t)(((int64_t)shifted * multiplier + ((int64_t)1 << 31)) >> 32);
+#endif
 }
 
 static inline int32_t int8_of(int32_t x) { return x < -128 ? -128 : x > 127 ? 127 : x; }

@@ -1,4 +1,4 @@
-/* int8 in plain C: two items and two filters at a time. */
+/* int8 in plain C: two items and two filters at a time, of a block whose items meet each filter while it is at hand. */
 
 #include <string.h>
 
@@ -6,13 +6,20 @@
 
 #if defined(__ARM_FEATURE_SIMD32)
 #include <arm_acle.h>
+#include "integer_arm.h"
 enum { GROUP = 2 };
 #else
 enum { GROUP = 0 };
 #endif
+enum { ITEMS = 8 };
 
 /* sums[i] += row i / 2 times filter i % 2 */
 static void dots(int32_t sums[4], const int16_t *x, const int16_t *y, const int16_t *w, ptrdiff_t depth) {
+#if defined(HAS_DOTS_ARM)
+    const ptrdiff_t fours = depth / 4;
+    if (fours) dots_arm(sums, x, y, w, fours);
+    x += 4 * fours, y += 4 * fours, w += 8 * fours, depth -= 4 * fours;
+#endif
     int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
 #if defined(__ARM_FEATURE_SIMD32)
     for (ptrdiff_t k = 0; k < depth; k += 2, w += 4) {
@@ -40,21 +47,29 @@ static void gather(const IntegerProduct *p, int16_t *row, const int8_t *x) {
     }
 }
 
-static int32_t product(int32_t x, int32_t y) { return (x * y + (1 << 14)) >> 15; }
+/* of numbers of 16 bits */
+static int32_t product(int32_t x, int32_t y) { return ((int16_t)x * (int16_t)y + (1 << 14)) >> 15; }
 
 static int32_t tanh_of(int32_t x) {
-    int32_t limited = x < -32767 ? -32767 : x > 32767 ? 32767 : x, size = limited < 0 ? -limited : limited;
+    uint32_t size = x < 0 ? 0 - (uint32_t)x : (uint32_t)x;
+    if (size > INT16_MAX) size = INT16_MAX;
     int32_t low = TANH_NODES[size >> SEGMENT_BITS], rise = TANH_NODES[(size >> SEGMENT_BITS) + 1] - low;
-    int32_t height = low + product(rise, (size & ((1 << SEGMENT_BITS) - 1)) * SEGMENTS);
+    int32_t height = low + product(rise, (int32_t)(size & ((1 << SEGMENT_BITS) - 1)) * SEGMENTS);
     return x < 0 ? -height : height;
 }
 
 static int32_t sigmoid_of(int32_t x) { return (tanh_of(x) >> 1) + (1 << 14); }
 
-static int8_t curved(const IntegerProduct *p, int32_t a, int32_t b) {
-    int32_t height = p->activation == SIGMOID ? sigmoid_of(a) : tanh_of(a);
-    if (p->activation == GATE) height = product(height, sigmoid_of(b));
+static int8_t narrowed(const IntegerProduct *p, int32_t height) {
     return (int8_t)int8_of(product(height, p->gain) + p->zero);
+}
+
+static int8_t gated(const IntegerProduct *p, int32_t a, int32_t b) {
+    return narrowed(p, product(tanh_of(a), sigmoid_of(b)));
+}
+
+static int8_t curved(const IntegerProduct *p, int32_t x) {
+    return narrowed(p, p->activation == SIGMOID ? sigmoid_of(x) : tanh_of(x));
 }
 
 static void put(const IntegerProduct *p, char *out, ptrdiff_t at, const int32_t *addend, int32_t sum) {
@@ -62,44 +77,55 @@ static void put(const IntegerProduct *p, char *out, ptrdiff_t at, const int32_t 
         int32_t *to = (int32_t *)out + at;
         *to = addend ? (int32_t)((uint32_t)sum + (uint32_t)*addend) : sum;
     } else {
-        ((int8_t *)out)[at] = p->activation ? curved(p, sum, 0) : (int8_t)int8_of(sum + p->zero);
+        ((int8_t *)out)[at] = p->activation ? curved(p, sum) : (int8_t)int8_of(sum + p->zero);
     }
 }
 
+/* Two filters of one item. */
 static void finish(const IntegerProduct *p, char *out, const int32_t *addend, ptrdiff_t filter, const int32_t sums[2]) {
-    if (p->activation == GATE) {
-        ((int8_t *)out)[filter] = curved(p, sums[0], sums[1]);
-        return;
-    }
     for (int i = 0; i < 2 && filter + i < p->filters; i++)
         put(p, out, filter + i, addend ? addend + (filter + i) * p->addend_filter : NULL, sums[i]);
 }
 
-static void block(const IntegerProduct *p, const char *panel, char *out, const int32_t *addend, int frames) {
-    const ptrdiff_t step = p->activation == GATE ? 1 : 2, item = p->sums ? 4 : 1;
-    const int16_t *x = p->gathered, *y = frames > 1 ? x + p->depth : x;
-    for (ptrdiff_t filter = 0; filter < p->made; filter += step) {
-        const int32_t *bias = (const int32_t *)panel, *multiplier = bias + 2;
-        int32_t sums[4] = {bias[0], bias[1], bias[0], bias[1]};
-        dots(sums, x, y, (const int16_t *)(panel + 16), p->depth);
-        for (int i = 0; i < 4; i++) sums[i] = scaled(sums[i], multiplier[i % 2], p->left);
-        for (int f = 0; f < frames; f++)
-            finish(p, out + f * p->out_item * item, addend ? addend + f * p->addend_item : NULL, filter, sums + 2 * f);
-        panel += panel_bytes(p->integers, p->depth, 2);
+/* Two items of one panel, or the last one, twice. */
+static void pair(const IntegerProduct *p, const char *panel, const int16_t *x, const int16_t *y, int32_t sums[4]) {
+    const int32_t *bias = (const int32_t *)panel, *multiplier = bias + 2;
+    for (int i = 0; i < 4; i++) sums[i] = bias[i % 2];
+    dots(sums, x, y, (const int16_t *)(panel + 16), p->depth);
+    for (int i = 0; i < 4; i++) sums[i] = scaled(sums[i], multiplier[i % 2], p->left);
+}
+
+static void block(const IntegerProduct *p, const char *panel, char *out, const int32_t *addend, ptrdiff_t items) {
+    const ptrdiff_t step = p->activation == GATE ? 1 : 2, item = p->out_item * (p->sums ? 4 : 1);
+    const size_t bytes = panel_bytes(p->integers, p->depth, 2);
+    for (ptrdiff_t filter = 0; filter < p->made; filter += step, panel += bytes) {
+        const int16_t *x = p->gathered;
+        for (ptrdiff_t i = 0; i < items; i += 2, x += 2 * p->depth) {
+            const int second = i + 1 < items;
+            int32_t sums[4];
+            pair(p, panel, x, second ? x + p->depth : x, sums);
+            char *to = out + i * item, *other = second ? to + item : to;
+            if (p->activation == GATE) {
+                int8_t first = gated(p, sums[0], sums[1]), next = gated(p, sums[2], sums[3]);
+                ((int8_t *)to)[filter] = first, ((int8_t *)other)[filter] = next;
+                continue;
+            }
+            finish(p, to, addend ? addend + i * p->addend_item : NULL, filter, sums);
+            if (second) finish(p, other, addend ? addend + (i + 1) * p->addend_item : NULL, filter, sums + 2);
+        }
     }
 }
 
 static void multiply(const IntegerProduct *p, const char *panels, const int8_t *x, char *out, const int32_t *addend) {
     int16_t *rows = p->gathered;
     for (ptrdiff_t row = 0; row < p->rows; row++) {
-        for (ptrdiff_t item = 0; item < p->items;) {
-            int frames = p->items - item > 1 ? 2 : 1;
-            const int8_t *from = x + p->row[row] + item * p->item_move;
-            for (int f = 0; f < frames; f++) gather(p, rows + f * p->depth, from + f * p->item_move);
-            block(p, panels, out, addend, frames);
-            out += frames * p->out_item * (p->sums ? 4 : 1);
-            addend = addend ? addend + frames * p->addend_item : NULL;
-            item += frames;
+        const int8_t *from = x + p->row[row];
+        for (ptrdiff_t left = p->items; left > 0; left -= ITEMS) {
+            const ptrdiff_t items = left < ITEMS ? left : ITEMS;
+            for (ptrdiff_t i = 0; i < items; i++, from += p->item_move) gather(p, rows + i * p->depth, from);
+            block(p, panels, out, addend, items);
+            out += items * p->out_item * (p->sums ? 4 : 1);
+            addend = addend ? addend + items * p->addend_item : NULL;
         }
     }
 }
@@ -110,4 +136,4 @@ static void narrow(const Narrowing *n, int8_t *out, const int32_t *x) {
             out[i] = (int8_t)int8_of(scaled(x[i], n->multiplier, n->left) + n->zero);
 }
 
-const Integers portable_integers = {1, 2, GROUP, 2, 0, 2, multiply, narrow};
+const Integers portable_integers = {1, ITEMS, GROUP, 2, 0, 2, multiply, narrow};

@@ -22,7 +22,7 @@ from pulse.step import ROOMS, Floats, Program, View, room_size
 from tests.graphs import compiled, enough
 from tests.kernel_steps import CASES, Case, rooms_of
 from tests.networks import Network, networks
-from tests.shipped import model
+from tests.shipped import MODEL
 from tests.test_native import assert_alike
 
 TOLERANCE = 1e-5
@@ -145,8 +145,9 @@ def assert_same(program: tuple[Board, Path], plan: pulse.Plan, axes: Sequence[in
         np.testing.assert_allclose(have, want, TOLERANCE, TOLERANCE * float(np.abs(want).max(initial=1)))
 
 
-def test_the_shipped_network(program: tuple[Board, Path]) -> None:
-    assert_same(program, model().plan, [1])
+@pytest.mark.parametrize("name", ["six_words.plan", "six_words.int8.plan"])
+def test_the_shipped_networks(program: tuple[Board, Path], name: str) -> None:
+    assert_same(program, pulse.Plan.load(MODEL.with_name(name)), [1])
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))

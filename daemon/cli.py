@@ -149,6 +149,8 @@ def _check(options: argparse.Namespace) -> int:
     print(f"model {model.path} {model.version}, pulse {model.plan.pulse} frames, golden vector right")
     for word, threshold in thresholds(config.wake, model).items():
         print(f"word {word}, threshold {threshold:g} (the model recommends {model.thresholds[word]:g})")
+        if cost := model.expected(word, threshold):
+            print(f"  {cost}")
     return OK
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import pulse
+from daemon import operating
 from daemon.config import TOPIC_LEVEL
 from daemon.features import MELS, FeatureMismatch, window_function_of
 
 T = TypeVar("T")
 
+OPERATING_POINTS = "operating_points"
 MAX_WORDS = 100
 MAX_FRAMES = 1000  # bound on smoothing and onset_to_end
 
@@ -35,6 +37,11 @@ class WakeModel:
     thresholds: Mapping[str, float]  # recommended, per word
     smoothing: int  # frames over which its thresholds hold
     onset_to_end: int  # frames from the first one that says a word to the word's end
+    operating_points: operating.Points  # what thresholds cost, where it says so
+
+    def expected(self, word: str, threshold: float) -> str | None:
+        """What a word's threshold is expected to cost, in one sentence; None where the model does not say."""
+        return operating.expected(self.operating_points.get(word, ()), threshold)
 
     @staticmethod
     def load(path: Path) -> WakeModel:
@@ -67,7 +74,18 @@ def _interpret(plan: pulse.Plan, path: Path) -> WakeModel:
     if set(dtypes) != {"float32"}:
         raise ModelError(f"cannot use the model {path}: it maps {dtypes[0]} to {dtypes[1]}, where both must be float32")
     language, version = metadata.get("language"), metadata.get("version", "")
-    return WakeModel(plan, path, version, language, window_function, words, thresholds, smoothing, onset_to_end)
+    points = _operating_points(metadata, path)
+    return WakeModel(plan, path, version, language, window_function, words, thresholds, smoothing, onset_to_end, points)
+
+
+def _operating_points(metadata: Mapping[str, str], path: Path) -> operating.Points:
+    text = metadata.get(OPERATING_POINTS)
+    if text is None:
+        return {}
+    try:
+        return operating.read(text)
+    except ValueError as error:
+        raise ModelError(f"cannot use the model {path}: its {OPERATING_POINTS!r} metadata: {error}") from error
 
 
 def _json(metadata: Mapping[str, str], key: str, kind: type[T], path: Path) -> T:

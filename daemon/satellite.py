@@ -110,6 +110,9 @@ class Satellite:
         parts.callback(self._close)
         log.info("computing with %s", native.described())
         log.info("listening for %s", ", ".join(f"{w} (threshold {t:g})" for w, t in self._thresholds.items()))
+        for word, threshold in self._thresholds.items():
+            if cost := self._model.expected(word, threshold):
+                log.info("%s, threshold %g: %s", word, threshold, cost)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 import wave
 from pathlib import Path
 
 from daemon.features import SAMPLE_RATE
-from daemon.model import ModelError, WakeModel
-from models import calibration, evaluate, train
+from daemon.model import OPERATING_POINTS, ModelError, WakeModel
+from models import calibration, card, conditions, evaluate, figures, hearing, train
+from models.card import CardError
+from models.conditions import CONDITIONS, Session, Surroundings
 from models.corpus import CorpusError, Recording, read_manifest, select
-from models.export import ExportError, export, metadata
+from models.export import ExportError, annotate, export, metadata
 from models.synthesize import SynthesisError, demo
 from models.train import SettingsError
 from models.wakeword import WakeWord
+
+SEED = 1  # of the order and the noise of an evaluation
+MEASURED_ON = "real recordings of people it has not met"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.verb(options)
-    except (CorpusError, ExportError, ModelError, SettingsError, SynthesisError, OSError) as error:
+    except (CardError, CorpusError, ExportError, ModelError, SettingsError, SynthesisError, OSError) as error:
         print(f"wakepulse-train: {error}", file=sys.stderr)
         return 1
     return 0
@@ -50,9 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--window", choices=("hamming", "rectangular"), default=defaults.window_function)
     verb.add_argument("-o", type=Path, required=True, dest="path", help="the .npz file")
     verb.set_defaults(verb=_calibrate)
-    verb = verbs.add_parser("evaluate", help="misses and false alarms of a plan on the dev split")
+    verb = verbs.add_parser("evaluate", help="misses, false alarms and latency of plans on the dev split")
     verb.add_argument("--corpus", type=Path, required=True)
     verb.add_argument("--unseen", action="store_true", help="add the train split's speech that no training uses")
+    verb.add_argument("--condition", action="append", choices=[c.name for c in CONDITIONS], help="default: all")
+    verb.add_argument("--seed", type=int, default=SEED)
+    verb.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one per core")
+    verb.add_argument("--out", type=Path, help="folder for tables (.md), all figures (.json) and curves (.svg)")
+    verb.add_argument("--compare", type=Path, metavar="B", help="a second .plan, to be put beside the first")
+    verb.add_argument("--card", type=Path, help="model card whose figures are replaced")
+    verb.add_argument("--annotate", action="store_true", help="write operating points into the .plan and its .onnx")
+    verb.add_argument("--measured-on", default=MEASURED_ON, metavar="TEXT", help=f"default: {MEASURED_ON}")
     verb.add_argument("model", type=Path, help="a .plan")
     verb.set_defaults(verb=_evaluate)
     verb = verbs.add_parser("demo", help="make the demo recording with espeak-ng and flite")
@@ -84,7 +99,9 @@ def _export(options: argparse.Namespace) -> None:
     onset_to_end = evaluate.onset_to_end(scored, thresholds)
     about = metadata(settings, thresholds, onset_to_end=onset_to_end, version=options.version)
     export(network, options.path, about)
-    print(evaluate.table(evaluate.judge(scored, thresholds), curves, thresholds))
+    model = WakeModel.load(options.path.with_suffix(".plan"))
+    clean = _sessions(options.corpus, unseen=True)
+    print(figures.in_force(hearing.listen(model.path, *clean, CONDITIONS[:1]), model.thresholds))
 
 
 def _calibrate(options: argparse.Namespace) -> None:
@@ -92,11 +109,26 @@ def _calibrate(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    model = WakeModel.load(options.model)
-    heard = evaluate.listen(_heard(options.corpus, unseen=options.unseen), model.window_function)
-    scored = evaluate.score(heard, evaluate.run(model.plan))
-    verdicts = evaluate.judge(scored, model.thresholds, smoothing=model.smoothing)
-    print(evaluate.table(verdicts, evaluate.curves(scored, model.words, smoothing=model.smoothing), model.thresholds))
+    models = [WakeModel.load(path) for path in (options.model, options.compare) if path]
+    sessions, around = _sessions(options.corpus, unseen=options.unseen, seed=options.seed)
+    wanted = [c for c in CONDITIONS if not options.condition or c.name in options.condition]
+    found = [hearing.listen(m.path, sessions, around, wanted, processes=options.processes) for m in models]
+    for model, results in zip(models, found, strict=True):
+        print(card.report(results, model))
+        if options.out:
+            card.write(options.out, model, results)
+    if options.compare:
+        print(figures.compared(found[0], found[1], (models[0].path.stem, models[1].path.stem)))
+    if options.card:
+        card.replace_figures(options.card, card.report(found[0], models[0]))
+    if options.annotate:
+        points = figures.operating_points(found[0], models[0].thresholds, options.measured_on)
+        annotate(models[0].path.with_suffix(".onnx"), {OPERATING_POINTS: json.dumps(points)})
+
+
+def _sessions(corpus: Path, *, unseen: bool, seed: int = SEED) -> tuple[list[Session], Surroundings]:
+    around = select(read_manifest(corpus), "dev", train.HEARD_KINDS | {"rir"}, shippable=False)
+    return conditions.sessions(_heard(corpus, unseen=unseen), seed), conditions.surroundings(around)
 
 
 def _heard(corpus: Path, *, unseen: bool) -> list[Recording]:

@@ -42,6 +42,24 @@ class Recording:
         """Whether the licence may reach into whatever is trained on it."""
         return "-SA" in self.licence.upper()
 
+    @property
+    def sex(self) -> str:
+        """Of the speaker, where the manifest says it; else an empty string."""
+        return next((part.removeprefix("gender=") for part in self.note.split(";") if part.startswith("gender=")), "")
+
+    @property
+    def mentions(self) -> str:
+        """The word that is said somewhere in it; else an empty string."""
+        return "computer" if "has_computer=1" in self.note else ""
+
+    def says(self, word: str) -> bool:
+        """Whether it is a take of the word."""
+        return self.kind == "wakeword" and self.label == word
+
+    def may_say(self, word: str) -> bool:
+        """Whether the word may be said in it, so that it is no place to look for false alarms."""
+        return self.says(word) or self.mentions == word
+
 
 def read_manifest(folder: Path) -> list[Recording]:
     """All rows of `manifest.csv` in a folder; `CorpusError` names the row that cannot be used."""

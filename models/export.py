@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
 import pulse
@@ -52,13 +53,31 @@ def export(network: WakeWord, path: Path, metadata: Mapping[str, str]) -> None:
     for node in model.graph.node:  # where in whose source a node came from is no business of a satellite
         del node.metadata_props[:]
         node.doc_string = ""
-    onnx.helper.set_model_props(model, dict(metadata))
-    onnx.save(model, path)
-    plan = pulse.compile(path, pulse=PULSE)
-    plan.save(path.with_suffix(".plan"))
+    plan = _save(model, path, metadata)
     with torch.inference_mode():
         expected = module(frames).numpy()
-    prove(pulse.Plan.load(path.with_suffix(".plan")), frames.numpy(), expected)
+    prove(plan, frames.numpy(), expected)
+
+
+def _save(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> pulse.Plan:
+    """Write the network with this metadata and its plan beside it; the plan as a satellite reads it."""
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.save(model, path)
+    pulse.compile(path, pulse=PULSE).save(path.with_suffix(".plan"))
+    return pulse.Plan.load(path.with_suffix(".plan"))
+
+
+def annotate(path: Path, metadata: Mapping[str, str]) -> None:
+    """Add to the metadata of an exported network (.onnx) and of its plan; its weights and posteriors stay."""
+    try:
+        model = onnx.load(path)
+    except (OSError, DecodeError) as error:
+        raise ExportError(f"cannot read the network {path} that belongs to the plan: {error}") from error
+    before = pulse.Plan.load(path.with_suffix(".plan"))
+    held = {entry.key: entry.value for entry in model.metadata_props}
+    plan = _save(model, path, held | dict(metadata))
+    frames = np.random.default_rng(0).normal(8, 4, (1, PROOF_FRAMES, MELS)).astype(np.float32)
+    prove(plan, frames, _streamed(before, frames))
 
 
 def metadata(settings: Settings, thresholds: Mapping[str, float], *, onset_to_end: int, version: str) -> dict[str, str]:
@@ -75,10 +94,15 @@ def metadata(settings: Settings, thresholds: Mapping[str, float], *, onset_to_en
 
 def prove(plan: pulse.Plan, frames: np.ndarray, expected: np.ndarray) -> None:
     """`ExportError` unless the plan, pulse by pulse over (1, n, MELS) frames, gives the expected posteriors."""
-    state = pulse.State(plan)
-    count = frames.shape[1] // plan.pulse * plan.pulse
-    pulses = [state.run(frames[:, at : at + plan.pulse])[0].copy() for at in range(0, count, plan.pulse)]
-    streamed = np.concatenate(pulses, axis=1)[:, plan.delay[0] :]
+    streamed = _streamed(plan, frames)
     difference = float(np.abs(streamed - expected[:, : streamed.shape[1]]).max())
     if not difference <= AGREEMENT:
         raise ExportError(f"the plan's posteriors differ from the network's by {difference:.2g}")
+
+
+def _streamed(plan: pulse.Plan, frames: np.ndarray) -> np.ndarray:
+    """The posteriors of (1, n, MELS) frames, pulse by pulse, from the first one on that the whole network gives."""
+    state = pulse.State(plan)
+    count = frames.shape[1] // plan.pulse * plan.pulse
+    pulses = [state.run(frames[:, at : at + plan.pulse])[0].copy() for at in range(0, count, plan.pulse)]
+    return np.concatenate(pulses, axis=1)[:, plan.delay[0] :]

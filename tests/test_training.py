@@ -1,7 +1,9 @@
 """A training small enough for a test: it goes on where it was killed, and what it exports is a working model."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import onnxruntime
@@ -12,8 +14,9 @@ from daemon.features import MELS, SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import WakeModel
 from models import cli, train
-from models.evaluate import run
+from models.card import BEGIN, END
 from models.export import ExportError, prove
+from models.hearing import posteriors
 from models.wakeword import RECEPTIVE_FIELD, WakeWord
 from pulse.cli import main as compile_main
 from tests.shipped import MODEL
@@ -71,16 +74,38 @@ def test_the_exported_model_is_the_trained_one(
     assert (model.words, model.window_function, model.plan.delay) == (WORDS, "hamming", (RECEPTIVE_FIELD - 1,))
     Listener(model, model.thresholds, refractory_s=1.0).push(0, np.ones(3 * SAMPLE_RATE, np.int16))
 
-    frames = np.random.default_rng(0).normal(8, 4, (500, MELS)).astype(np.float32)
+    frames = np.random.default_rng(0).normal(8, 4, (504, MELS)).astype(np.float32)
     session = onnxruntime.InferenceSession(path)
     (whole,) = session.run(None, {"features": frames[None]})
     network = WakeWord(1 + len(WORDS))
     network.load_state_dict(train.average_weights(trained))
-    for posteriors in (run(model.plan)(frames), train.posteriors(network.eval(), frames)):
-        np.testing.assert_allclose(posteriors[RECEPTIVE_FIELD - 1 :], whole[0, :, 1:], atol=1e-4)
+    for found in (posteriors(model.plan, frames), train.posteriors(network.eval(), frames)):
+        np.testing.assert_allclose(found[RECEPTIVE_FIELD - 1 :], whole[0, :, 1:], atol=1e-4)
 
-    assert cli.main(["evaluate", "--corpus", str(corpus), str(path.with_suffix(".plan"))]) == 0
-    assert capsys.readouterr().out.splitlines()[:2] == table.splitlines()[:2]
+    card = tmp_path / "card.md"
+    card.write_text(f"# Two words\n\n{BEGIN}\nyesterday\n{END}\n\nmore\n")
+    judged = ["evaluate", "--corpus", str(corpus), "--condition", "clean", "--processes", "1", "--out", str(tmp_path)]
+    plan = str(path.with_suffix(".plan"))
+    assert cli.main([*judged, "--card", str(card), "--annotate", "--compare", plan, plan]) == 0
+    printed = capsys.readouterr().out
+    assert table.strip() in printed
+    assert "| mean | clean |" in printed
+    assert "yesterday" not in card.read_text()
+    assert table.strip() in card.read_text()
+    assert card.read_text().endswith(f"{END}\n\nmore\n")
+    ElementTree.parse(tmp_path / "two.svg")
+    (up, _) = json.loads((tmp_path / "two.json").read_text())["figures"]
+    assert (up["word"], up["condition"], up["takes"]) == ("up", "clean", 2)
+    annotated = WakeModel.load(path.with_suffix(".plan"))
+    assert [point.threshold for point in annotated.operating_points["up"]][:2] == [0.1, 0.2]
+    assert annotated.thresholds == model.thresholds
+    cost = annotated.expected("up", annotated.thresholds["up"])
+    assert cost is not None
+    assert cost.endswith("of real recordings of people it has not met")
+    after = onnxruntime.InferenceSession(path)
+    np.testing.assert_array_equal(after.run(None, {"features": frames[None]})[0], whole)
+    assert cli.main([*judged, "--card", __file__, plan]) == 1
+    assert "no place for figures" in capsys.readouterr().err
 
 
 def test_a_network_in_integers_hears_the_same(
@@ -107,7 +132,7 @@ def test_an_empty_corpus_calibrates_nothing(tmp_path: Path, capsys: pytest.Captu
 def test_a_plan_that_differs_from_its_network_is_refused() -> None:
     model = WakeModel.load(MODEL)
     frames = np.random.default_rng(0).normal(8, 4, (1, 400, MELS)).astype(np.float32)
-    expected = run(model.plan)(frames[0])[RECEPTIVE_FIELD - 1 :]
+    expected = posteriors(model.plan, frames[0])[RECEPTIVE_FIELD - 1 :]
     whole = np.concatenate([1 - expected.sum(axis=1, keepdims=True), expected], axis=1)[None]
     prove(model.plan, frames, whole)
     for wrong in (whole + 2e-4, np.full_like(whole, np.nan)):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 from daemon.model import WakeModel
@@ -10,6 +12,7 @@ from models import det, figures
 from models.hearing import Tried
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+CONVERTER = "rsvg-convert"  # of librsvg2-bin
 
 
 class CardError(ValueError):
@@ -39,7 +42,7 @@ The same, all words together, by what is known of the speakers and of where the 
 
 
 def write(folder: Path, model: WakeModel, results: list[Tried]) -> None:
-    """Leave the tables, all figures as JSON, and the curves as a picture, under the model's name."""
+    """Leave tables, all figures as JSON, and curves as SVG (as PNG too, where CONVERTER is), under the model's name."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / model.path.stem
     stem.with_suffix(".md").write_text(report(results, model) + "\n")
@@ -47,6 +50,9 @@ def write(folder: Path, model: WakeModel, results: list[Tried]) -> None:
     content = {"model": model.path.name, "version": model.version, "figures": found}
     stem.with_suffix(".json").write_text(json.dumps(content) + "\n")
     stem.with_suffix(".svg").write_text(det.picture(results, f"{model.path.stem} {model.version}"))
+    if shutil.which(CONVERTER):
+        command = [CONVERTER, "--zoom", "2", stem.with_suffix(".svg"), "-o", stem.with_suffix(".png")]
+        subprocess.run(command, check=True, timeout=60)
 
 
 def replace_figures(card: Path, text: str) -> None:

@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--condition", action="append", choices=[c.name for c in CONDITIONS], help="default: all")
     verb.add_argument("--seed", type=int, default=SEED)
     verb.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one per core")
-    verb.add_argument("--out", type=Path, help="folder for tables (.md), all figures (.json) and curves (.svg)")
+    verb.add_argument("--out", type=Path, help="folder for tables (.md), all figures (.json) and curves (.svg, .png)")
     verb.add_argument("--compare", type=Path, metavar="B", help="a second .plan, to be put beside the first")
     verb.add_argument("--card", type=Path, help="model card whose figures are replaced")
     verb.add_argument("--annotate", action="store_true", help="write operating points into the .plan and its .onnx")

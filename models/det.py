@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from xml.sax.saxutils import escape
 
-from models.hearing import THRESHOLDS, Tried
+from models.hearing import Tried
 
 WIDTH, HEIGHT = 300, 220  # of one word's frame
 LEFT, TOP, RIGHT, BOTTOM = 48, 26, 12, 34  # around its axes
@@ -79,9 +79,8 @@ def _lines(tries: Sequence[Tried], colours: dict[str, str]) -> list[str]:
     for tried in tries:
         shares = tried.misses / max(1, len(tried.positives))
         rates = tried.alarms / tried.hours
-        points = dict.fromkeys(
-            f"{_across(rates[index]):.1f},{_down(shares[index]):.1f}" for index in range(len(THRESHOLDS))
-        )
+        told = range(tried.at_alarms(0) + 1)  # higher thresholds only miss more
+        points = dict.fromkeys(f"{_across(rates[index]):.1f},{_down(shares[index]):.1f}" for index in told)
         stroke = f'fill="none" stroke="{colours[tried.condition]}" stroke-width="1.5"'
         parts.append(f'<polyline points="{" ".join(points)}" {stroke}/>')
     return parts

@@ -21,7 +21,7 @@ from models.train import SettingsError
 from models.wakeword import WakeWord
 
 SEED = 1  # of the order and the noise of an evaluation
-MEASURED_ON = "real recordings of people it has not met"
+MEASURED_ON = "clean recordings of people it has not met"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -74,15 +74,15 @@ def table(results: Results) -> str:
 
 
 def kept(results: Results) -> str:
-    """Misses in every condition at one threshold per word, the lowest with ALLOWED false alarms in the first one."""
+    """Misses and false alarms at one threshold per word, the lowest with ALLOWED of them in the first condition."""
     conditions = [condition for condition, _ in _by_condition(results)]
-    head = ["word", "threshold", "false alarms", *(f"misses, {condition}" for condition in conditions)]
+    head = ["word", "threshold", "hours", *(f"{condition}: misses, alarms" for condition in conditions)]
     rows, shares = [], []
     for word, tries in _by_word(results):
         at = tries[0].at_alarms(ALLOWED)
-        alarms = f"{_alarms(int(tries[0].alarms[at]), tries[0].hours)}"
-        rows.append([word, f"{THRESHOLDS[at]:g}", alarms, *(_percent(_share(t, at)) for t in tries)])
-        shares.append([_share(t, at) for t in tries])
+        shares.append([_share(tried, at) for tried in tries])
+        cells = [f"{_percent(_share(tried, at))}, {tried.alarms[at]}" for tried in tries]
+        rows.append([word, f"{THRESHOLDS[at]:g}", f"{tries[0].hours:.2f}", *cells])
     rows.append(["mean", "", "", *(_mean(column) for column in zip(*shares, strict=True))])
     return _markdown(head, rows)
 
@@ -158,7 +158,7 @@ def operating_points(
                 "threshold": float(THRESHOLDS[index]),
                 "alarms_per_hour": round(float(clean.alarms[index] / clean.hours), 3),
                 "misses": round(_share(clean, index), 4),
-                "hours": round(clean.hours, 2),
+                "hours": round(clean.hours, 4),
                 "corpus": corpus,
             }
             for index in at

@@ -21,7 +21,7 @@ from daemon.detector import REFRACTORY_S, end_of, smooth
 from daemon.features import FRAMES_PER_SECOND, MELS, SAMPLE_RATE, LogMel
 from daemon.model import WakeModel
 from models.conditions import Condition, Mark, Session, Surroundings, heard_in
-from models.corpus import Recording
+from models.corpus import CorpusError, Recording
 
 Floats = NDArray[np.float32]
 
@@ -165,8 +165,12 @@ def listen(
     *,
     processes: int = 1,
 ) -> list[Tried]:
-    """The model at `path` hears all sessions in all conditions: one result per condition and word."""
+    """The model at `path` hears all sessions in all conditions: one result per condition and word.
+
+    `CorpusError` names a word that no recording says, or that every one may say.
+    """
     words = WakeModel.load(path).words
+    _check(words, heard)
     tasks = [_Task(path, session, around, tuple(conditions)) for session in heard]
     with tqdm(total=len(tasks), unit="session", desc=path.stem) as bar:
         found = list(_watched(_each(tasks, processes), bar))
@@ -175,6 +179,15 @@ def listen(
         for row, condition in enumerate(conditions)
         for column, word in enumerate(words)
     ]
+
+
+def _check(words: Sequence[str], heard: Sequence[Session]) -> None:
+    recordings = [recording for session in heard for recording in session.recordings]
+    for word in words:
+        if not any(recording.says(word) for recording in recordings):
+            raise CorpusError(f"no recording of the dev split says {word!r}")
+        if all(recording.may_say(word) for recording in recordings):
+            raise CorpusError(f"no recording of the dev split is without {word!r}")
 
 
 def _each(tasks: list[_Task], processes: int) -> Iterator[list[list[_Part]]]:

@@ -56,7 +56,7 @@ def test_one_threshold_is_kept_in_every_condition() -> None:
     noisy = tried("noise", missed_from=0.2)
     noisy.alarms[:] = 99
     (_, _, row, mean) = figures.kept([tried(missed_from=0.99), noisy]).splitlines()
-    assert row == "| up | 0.905 | 1 in 10.00 h: 0.1 (0.0-0.6) per hour | 0.0 % | 10.0 % |"
+    assert row == "| up | 0.905 | 10.00 | 0.0 %, 1 | 10.0 %, 99 |"
     assert mean == "| mean |  |  | 0.0 % | 10.0 % |"
 
 

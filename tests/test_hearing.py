@@ -16,7 +16,7 @@ from daemon.listener import Listener
 from daemon.recording import read
 from models import conditions, hearing
 from models.conditions import CONDITIONS, Condition, Mark
-from models.corpus import Recording, read_manifest
+from models.corpus import CorpusError, Recording, read_manifest
 from models.train import HEARD_KINDS
 from tests.shipped import DEMO, MODEL, model
 from tests.test_models import write_corpus
@@ -116,7 +116,7 @@ def test_the_satellite_acts_at_the_end_of_a_pulse() -> None:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Recording]:
-    folder = write_corpus(tmp_path_factory.mktemp("corpus"), ("alexa", "computer"))
+    folder = write_corpus(tmp_path_factory.mktemp("corpus"), model().words)
     return [r for r in read_manifest(folder) if r.split == "dev" and r.kind in HEARD_KINDS]
 
 
@@ -155,6 +155,15 @@ def test_a_room_keeps_the_word_where_it_was(corpus: list[Recording], tmp_path: P
     dry, wet = (conditions.heard_in(c, session, around)[0].astype(float) for c in (CLEAN, CONDITIONS[3]))
     assert np.argmax([np.dot(dry[: len(dry) - lag], wet[lag:]) for lag in range(0, 2001, 250)]) == 0
     np.testing.assert_allclose(wet[2000:], (dry[2000:] + dry[:-2000] / 2) / np.sqrt(1.25), atol=2)
+
+
+def test_a_corpus_must_hold_the_word_and_other_sound(corpus: list[Recording]) -> None:
+    around, others = conditions.surroundings(corpus), [r for r in corpus if r.label != "computer"]
+    with pytest.raises(CorpusError, match="says 'computer'"):
+        hearing.listen(MODEL, conditions.sessions(others, 1), around, CONDITIONS[:1])
+    mentioned = [replace(r, note="has_computer=1") for r in corpus]
+    with pytest.raises(CorpusError, match="without 'computer'"):
+        hearing.listen(MODEL, conditions.sessions(mentioned, 1), around, CONDITIONS[:1])
 
 
 def test_more_processes_hear_the_same(corpus: list[Recording]) -> None:

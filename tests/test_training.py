@@ -101,7 +101,7 @@ def test_the_exported_model_is_the_trained_one(
     assert annotated.thresholds == model.thresholds
     cost = annotated.expected("up", annotated.thresholds["up"])
     assert cost is not None
-    assert cost.endswith("of real recordings of people it has not met")
+    assert cost.endswith("of clean recordings of people it has not met")
     after = onnxruntime.InferenceSession(path)
     np.testing.assert_array_equal(after.run(None, {"features": frames[None]})[0], whole)
     assert cli.main([*judged, "--card", __file__, plan]) == 1

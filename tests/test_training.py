@@ -119,7 +119,7 @@ def test_a_network_in_integers_hears_the_same(
     exact, whole = (WakeModel.load(file) for file in (path.with_suffix(".plan"), tmp_path / "int8.plan"))
     assert whole.words == exact.words
     frames = np.random.default_rng(0).normal(8, 4, (500, MELS)).astype(np.float32)
-    np.testing.assert_allclose(run(whole.plan)(frames), run(exact.plan)(frames), atol=0.1)
+    np.testing.assert_allclose(posteriors(whole.plan, frames), posteriors(exact.plan, frames), atol=0.1)
 
 
 def test_an_empty_corpus_calibrates_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

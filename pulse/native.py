@@ -38,7 +38,7 @@ def described() -> str:
     """What computes here, in words for an owner."""
     if BUILT:
         return f"C kernels, {_text(_kernels.lib.best_instructions())}"
-    return "numpy kernels, ten times as slow as those in C; install again where there is a C compiler to have them"
+    return "numpy kernels, many times as slow as those in C; install again where there is a C compiler to have them"
 
 
 class Walk:

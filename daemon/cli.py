@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon import capture
+from daemon import capture, native
 from daemon.broker import BrokerError
 from daemon.capture import CaptureError, WavFile
 from daemon.config import Config, ConfigError, load
@@ -22,7 +22,7 @@ from daemon.model import ModelError, WakeModel
 from daemon.mqtt import LinkError
 from daemon.recording import RecordingError
 from daemon.satellite import Satellite, open_source, thresholds
-from pulse import PulseError, native
+from pulse import PulseError
 
 MAX_PULSES = 1_000_000  # of a measurement
 OK, FAILED, MISCONFIGURED = 0, 1, 78  # 78 is EX_CONFIG of sysexits.h: the service manager does not try again

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import pulse.native
+
 
 def _extension() -> Any:
     """What cffi made of kernels/, or `None` where there was no compiler."""
@@ -21,6 +23,15 @@ def _extension() -> Any:
 _kernels = _extension()
 BUILT = _kernels is not None
 _TYPES = {"int32": "int32_t[]", "float64": "double[]"}
+
+
+def described() -> str:
+    """What computes here, in words for an owner."""
+    network = pulse.native.instructions()
+    if network and BUILT:
+        return f"C kernels, {network}"
+    missing = " and ".join(["the network"] * (network is None) + ["the features"] * (not BUILT))
+    return f"numpy for {missing}, many times as slow as C; install again where there is a C compiler to have that"
 
 
 class Bank:

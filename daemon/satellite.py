@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon import native
 from daemon.broker import HOST, EmbeddedBroker
 from daemon.capture import Bell, CaptureError, DeviceLost, SoundCard, Source, StandardInput, WavFile
 from daemon.config import AudioConfig, Config, ConfigError, WakeConfig
@@ -27,7 +28,6 @@ from daemon.model import WakeModel
 from daemon.mqtt import Echo, Hermes, Wake, detected
 from daemon.recording import RecordingError
 from daemon.watchdog import Watchdog
-from pulse import native
 
 log = logging.getLogger(__name__)
 

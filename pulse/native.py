@@ -34,11 +34,9 @@ _TEXTS = 8  # that one parameter may be, at most
 _TOP = 2.0**63  # as which the greatest integer is given; C stops at that
 
 
-def described() -> str:
-    """What computes here, in words for an owner."""
-    if BUILT:
-        return f"C kernels, {_text(_kernels.lib.best_instructions())}"
-    return "numpy kernels, many times as slow as those in C; install again where there is a C compiler to have them"
+def instructions() -> str | None:
+    """The best instructions that the C engine has on this processor; `None` where it is not built."""
+    return _text(_kernels.lib.best_instructions()) if BUILT else None
 
 
 class Walk:

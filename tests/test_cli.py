@@ -1,6 +1,7 @@
 """The `wakepulse` command: what it prints, and the exit status that the service manager acts upon."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,6 @@ from daemon.capture import devices
 from daemon.features import MELS, METADATA_KEY, SAMPLE_RATE, describe
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
-from pulse import native
 from tests.graphs import FLOAT, Builder, compiled
 from tests.shipped import MODEL, ROOT, sound, whole
 
@@ -138,7 +138,22 @@ def test_check_says_what_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_devices_lists_or_says_that_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("devices") == 0
     listed = "\n".join(map(str, devices())) or "no device here can record"
-    assert capsys.readouterr().out == f"{listed}\ncomputing with {native.described()}\n"
+    assert re.fullmatch(f"{re.escape(listed)}\ncomputing with C kernels, \\w+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (("pulse", "daemon"), "numpy for the network and the features, many times"),
+        (("pulse",), "numpy for the network, many times"),
+        (("daemon",), "numpy for the features, many times"),
+    ],
+)
+def test_what_was_not_built_is_said(missing: tuple[str, ...], said: str) -> None:
+    blocked = "; ".join(f"sys.modules['{room}._kernels'] = None" for room in missing)
+    command = f"import sys; {blocked}; from daemon import native; print(native.described())"
+    found = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(said)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

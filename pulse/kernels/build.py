@@ -9,15 +9,14 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SOURCES = sorted(path for path in HERE.glob("*.c"))
+SOURCES = sorted(HERE.glob("*.c"))
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-g0"]
 
 
 def _declarations() -> str:
     """The part of api.h that cffi can read."""
     text = (HERE / "api.h").read_text("utf-8")
-    rooms = str(3)
-    body = re.sub(r"^#.*$", "", text, flags=re.M).replace("[ROOMS]", f"[{rooms}]")
+    body = re.sub(r"^#.*$", "", text, flags=re.M).replace("[ROOMS]", "[3]")
     return "typedef struct Engine Engine;\n" + body
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -316,6 +316,32 @@ def conv(c: Case, name: str) -> Single:
     return c.program(name, (out, alone, columns), (taps, matrix, weight, bias, addend), activation=activation)
 
 
+def by_channel(c: Case, name: str) -> Single:
+    """A convolution whose groups are channels that lie side by side, as `lower` lays them."""
+    inside, activation = c.integer(1, 2), c.pick("", "Relu", "Sigmoid", "Tanh")
+    (n,), (group,) = c.shape(1, 2), c.shape(1, 9)
+    kernel, places = c.shape(inside, 3), c.shape(inside, 4)
+    items, rows = math.prod(places), math.prod(kernel)
+    taps = _last_to_second(c.array((n, *places, *kernel, group), layout="rows"), n, group)
+    columns = c.none(taps.shape)
+    out = _last_to_second(c.array((n, items, group), layout="rows"), n, group)
+    bias = c.array((group, 1, 1), room="weights", layout="rows") if c.pick(False, True) else None
+    weight = c.array((group, rows, 1), room="weights")
+    addend = c.read((n, group, items, 1)) if c.pick(False, True) else None
+    reads = (taps, columns.shaped((n, group, items, rows)), weight, bias, addend)
+    return c.program("Conv", (out, out, columns), reads, activation=activation)
+
+
+def convolution(c: Case, name: str) -> Single:
+    return c.pick(conv, conv, by_channel)(c, name)
+
+
+def _last_to_second(view: View, n: int, group: int) -> View:
+    """(n, ..., group) as (n, group, ..., 1)"""
+    shape, strides = (n, group, *view.shape[1:-1], 1), (view.strides[0], 1, *view.strides[1:-1], 1)
+    return replace(view, shape=shape, strides=strides)
+
+
 def integer_conv(c: Case, name: str) -> Single:
     inside, activation = c.integer(1, 2), c.pick("", "", "Gate", "Sigmoid", "Tanh")
     (n, group), (channels, filters) = c.shape(2, 2), c.shape(2)
@@ -409,7 +435,7 @@ CASES: Mapping[str, Callable[[Case, str], Single]] = {
     **dict.fromkeys(("GRU", "LSTM", "RNN"), cell),
     "AveragePool": pool,
     "Cast": cast,
-    "Conv": conv,
+    "Conv": convolution,
     "Copy": copy,
     "CumSum": cum_sum,
     "Delay": delay,

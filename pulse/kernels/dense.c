@@ -6,6 +6,7 @@
 
 typedef struct {
     Product product;
+    Multiply *multiply;
     const float *panels;
     size_t panel_floats;  /* of one group */
     ptrdiff_t n, group;
@@ -38,7 +39,7 @@ static void conv(const Step *step, char *const *rooms) {
     const float *x = (const float *)start(&views[TAPS], rooms);
     float *out = (float *)start(&views[OUT], rooms);
     const float *addend = views[ADDEND].room < 0 ? NULL : (const float *)start(&views[ADDEND], rooms);
-    Multiply *multiply = dense->product.instructions->multiply;
+    Multiply *multiply = dense->multiply;
     for (ptrdiff_t n = 0; n < dense->n; n++)
         for (ptrdiff_t group = 0; group < dense->group; group++)
             multiply(&dense->product, dense->panels + (size_t)group * dense->panel_floats,
@@ -61,6 +62,33 @@ static int conv_fits(const View *v, int inside, ptrdiff_t activation) {
            (addend->room < 0 || (is_array(addend, FLOAT32, 4) && addend->shape[0] == out->shape[0] &&
                                  addend->shape[1] == out->shape[1] && addend->shape[2] == items &&
                                  addend->shape[3] == filters));
+}
+
+/* Whether each group is one channel and one filter, and all groups lie side by side: then they are vectors. */
+static int is_by_channel(const View *v, const Product *p) {
+    const View *out = &v[OUT], *taps = &v[TAPS];
+    return p->filters == 1 && p->channels == 1 && out->shape[1] > 1 && out->strides[1] == 1 && taps->strides[1] == 1;
+}
+
+/* Makes one product of all groups: (group, taps, 1) is packed as a row of biases and a row for each tap. */
+static const char *join_groups(Engine *engine, Dense *dense, const View *v) {
+    const View *weight = &v[WEIGHT], *bias = &v[BIAS], *addend = &v[ADDEND];
+    Product *p = &dense->product;
+    ptrdiff_t group = dense->group, width = padded(group, p->instructions->lanes);
+    float *rows = engine_memory(engine, (size_t)((1 + p->taps) * width) * sizeof(float));
+    if (!rows) return "needs more memory than there is";
+    const float *w = engine_weights(engine, weight), *b = bias->room < 0 ? NULL : engine_weights(engine, bias);
+    for (ptrdiff_t channel = 0; channel < group; channel++) {
+        rows[channel] = b ? b[channel * bias->strides[0]] : 0;
+        for (ptrdiff_t tap = 0; tap < p->taps; tap++)
+            rows[(1 + tap) * width + channel] = w[channel * weight->strides[0] + tap * weight->strides[1]];
+    }
+    if (addend->room >= 0) p->addend_filter = addend->strides[1];
+    p->filters = group;
+    dense->group = 1;
+    dense->panels = rows;
+    dense->multiply = p->instructions->by_channel;
+    return NULL;
 }
 
 static const char *prepare_conv(Engine *engine, Step *step) {
@@ -97,16 +125,19 @@ static const char *prepare_conv(Engine *engine, Step *step) {
         if (addend->room >= 0) dense->addend_move[axis] = addend->strides[axis];
     }
     if (addend->room >= 0) p->addend_item = addend->strides[2], p->addend_filter = addend->strides[3];
+    if (!p->row || !p->tap) return "needs more memory than there is";
+    step->prepared = dense;
+    step->run = conv;
+    if (is_by_channel(v, p)) return join_groups(engine, dense, v);
+    dense->multiply = p->instructions->multiply;
     float *panels = engine_memory(engine, dense->panel_floats * (size_t)dense->group * sizeof(float));
-    if (!panels || !p->row || !p->tap) return "needs more memory than there is";
+    if (!panels) return "needs more memory than there is";
     for (ptrdiff_t group = 0; group < dense->group; group++) {
         const float *w = (const float *)engine_weights(engine, weight) + group * weight->strides[0];
         const float *b = bias->room < 0 ? NULL : (const float *)engine_weights(engine, bias) + group * bias->strides[0];
         pack_panels(p, panels + (size_t)group * dense->panel_floats, w, weight->strides + 1, b);
     }
     dense->panels = panels;
-    step->prepared = dense;
-    step->run = conv;
     return NULL;
 }
 

@@ -44,6 +44,7 @@ typedef struct Instructions {
     const char *name;
     int lanes; /* floats of a vector */
     Multiply *multiply;
+    Multiply *by_channel; /* out[item][filter] sums over taps of the channel of that number; rows of `padded` filters */
     Activate *activate;
     Gate *gate;
     Accumulate *accumulate;
@@ -71,6 +72,9 @@ static inline int panel_vectors(ptrdiff_t left, int lanes) {
     if (left <= lanes) return 1;
     return left > 2 * lanes && left <= 3 * lanes ? 3 : 2;
 }
+
+/* So many filters, and as many more as fill the last vector. */
+static inline ptrdiff_t padded(ptrdiff_t filters, int lanes) { return (filters + lanes - 1) / lanes * lanes; }
 
 /* Per panel a row of biases, then a row for each tap and channel: floats of all panels for a matrix of so many rows, which are taps times channels. */
 size_t panel_floats(const Instructions *instructions, ptrdiff_t rows, ptrdiff_t filters, int activation);

@@ -237,6 +237,49 @@ static void multiply(const Product *p, const float *w, const float *x, float *ou
     }
 }
 
+/* Every filter has a channel of its own: vectors of channels, for as many items at once as the sums allow. */
+INLINE void each_channel(const Product *p, const float *w, Place at, const int frames) {
+    const ptrdiff_t move = p->item_move, width = padded(p->filters, LANES);
+    for (; at.filter < p->filters; at.filter += LANES) {
+        const ptrdiff_t left = p->filters - at.filter;
+        const float *weights = w + at.filter;
+        Vector sum[FRAMES];
+#pragma GCC unroll 8
+        for (int f = 0; f < frames; f++) sum[f] = load(weights);
+        for (ptrdiff_t tap = 0; tap < p->taps; tap++) {
+            const float *x = at.x + p->tap[tap] + at.filter;
+            const Vector weight = load(weights += width);
+#pragma GCC unroll 8
+            for (int f = 0; f < frames; f++)
+                sum[f] += weight * (left >= LANES ? load(x + f * move) : load_part(x + f * move, 1, left));
+        }
+        for (int f = 0; f < frames; f++) {
+            float *out = at.out + f * p->out_item + at.filter;
+            if (at.addend)
+                sum[f] += load_part(at.addend + f * p->addend_item + at.filter * p->addend_filter, p->addend_filter, left);
+            sum[f] = activated(p->activation, sum[f]);
+            if (left >= LANES) store(out, sum[f]);
+            else store_part(out, sum[f], left);
+        }
+    }
+}
+
+static void by_channel(const Product *p, const float *w, const float *x, float *out, const float *addend) {
+    Place at = {NULL, addend, out, 0};
+    for (ptrdiff_t row = 0; row < p->rows; row++) {
+        at.x = x + p->row[row];
+        for (ptrdiff_t left = p->items; left;) {
+            const int frames = left >= 4 ? 4 : 1;
+            if (frames == 4) each_channel(p, w, at, 4);
+            else each_channel(p, w, at, 1);
+            at.x += frames * p->item_move;
+            at.out += frames * p->out_item;
+            if (addend) at.addend += frames * p->addend_item;
+            left -= frames;
+        }
+    }
+}
+
 static void activate(int activation, ptrdiff_t count, float *out, const float *x) {
     for (; count >= LANES; count -= LANES, out += LANES, x += LANES) store(out, activated(activation, load(x)));
     if (count) store_part(out, activated(activation, load_part(x, 1, count)), count);
@@ -272,4 +315,4 @@ static double burn(ptrdiff_t rounds) {
     return (double)rounds * SUMS * LANES;
 }
 
-const Instructions NAMES(instructions) = {NAME, LANES * PARTS, multiply, activate, gate, accumulate, burn};
+const Instructions NAMES(instructions) = {NAME, LANES * PARTS, multiply, by_channel, activate, gate, accumulate, burn};

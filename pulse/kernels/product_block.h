@@ -239,7 +239,7 @@ static void multiply(const Product *p, const float *w, const float *x, float *ou
 
 /* Every filter has a channel of its own: vectors of channels, for as many items at once as the sums allow. */
 INLINE void each_channel(const Product *p, const float *w, Place at, const int frames) {
-    const ptrdiff_t move = p->item_move, width = padded(p->filters, LANES);
+    const ptrdiff_t move = p->item_move, width = padded(p->filters, LANES * PARTS);
     for (; at.filter < p->filters; at.filter += LANES) {
         const ptrdiff_t left = p->filters - at.filter;
         const float *weights = w + at.filter;

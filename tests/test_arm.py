@@ -19,7 +19,7 @@ import pulse
 from pulse import native
 from pulse.kernels.build import FLAGS, SOURCES
 from pulse.step import ROOMS, Floats, Program, View, room_size
-from tests.graphs import compiled, enough
+from tests.graphs import Builder, compiled, enough
 from tests.kernel_steps import CASES, Case, rooms_of
 from tests.networks import Network, networks
 from tests.shipped import MODEL
@@ -148,6 +148,14 @@ def assert_same(program: tuple[Board, Path], plan: pulse.Plan, axes: Sequence[in
 @pytest.mark.parametrize("name", ["six_words.plan", "six_words.int8.plan"])
 def test_the_shipped_networks(program: tuple[Board, Path], name: str) -> None:
     assert_same(program, pulse.Plan.load(MODEL.with_name(name)), [1])
+
+
+@pytest.mark.parametrize("channels", [3, 4, 9])
+def test_channels_by_themselves(program: tuple[Board, Path], channels: int) -> None:
+    b = Builder()
+    y = b.add("Conv", "x", b.floats(channels, 2, 3))
+    y = b.add("Conv", y, b.floats(channels, 1, 3), b.floats(channels), group=channels)
+    assert_same(program, compiled(b.model((1, 2, "S"), [y]), 5), [2])
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))

@@ -85,7 +85,7 @@ class State:
             wanted = ", ".join(entry.name for entry in self._inputs)
             raise InputError(f"run: {len(inputs)} inputs given; the plan takes {len(self._inputs)}: {wanted}")
         for entry, given in zip(self._inputs, inputs, strict=True):
-            if type(given) is not np.ndarray or given.dtype != entry.dtype or given.shape != entry.shape:
+            if not isinstance(given, np.ndarray) or given.dtype != entry.dtype or given.shape != entry.shape:
                 raise entry.refused(given)
         for entry, given in zip(self._inputs, inputs, strict=True):
             np.copyto(entry.memory, given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -105,6 +106,13 @@ def test_strided_inputs_are_taken(plan: Plan) -> None:
     (wanted,) = (y.copy() for y in pulse.State(plan).run(piece()))
     turned = np.ascontiguousarray(piece().transpose(0, 2, 1)).transpose(0, 2, 1)
     np.testing.assert_array_equal(pulse.State(plan).run(turned)[0], wanted)
+
+
+def test_arrays_in_files_are_taken(plan: Plan, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", piece())
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    (wanted,) = (y.copy() for y in pulse.State(plan).run(piece()))
+    np.testing.assert_array_equal(pulse.State(plan).run(mapped)[0], wanted)
 
 
 def test_a_run_allocates_no_arrays(plan: Plan) -> None:

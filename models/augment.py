@@ -6,6 +6,7 @@ Scene `index` of a seed is always the same sound, whichever process makes it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +17,7 @@ from numpy.typing import NDArray
 from scipy.signal import oaconvolve, resample_poly
 
 from daemon.features import FFT, HOP, SAMPLE_RATE, WINDOW, LogMel
-from models.corpus import read_audio, read_manifest, select, to_float, to_int16
-from models.synthesize import CONFUSABLES, span, voices
+from models.corpus import CorpusError, Recording, read_audio, read_manifest, select, to_int16
 
 Audio = NDArray[np.float32]
 T = TypeVar("T")
@@ -29,9 +29,9 @@ IGNORED = -1  # target of frames that train nothing
 BLUR_FRAMES = 12  # frames after the target interval where the end is too uncertain to say "none"
 SETTLED_SHARE = 0.5  # of the word, from which on "none" is no longer demanded
 MARGIN_S = 0.1  # kept around the word
-SYNTHETIC_TAKES, CONFUSABLE_TAKES = 60, 9  # of each word and phrase
 
-WORD_SHARE, FRAGMENT_SHARE = 0.40, 0.15  # of the items in a scene; the rest is other speech
+WORD_SHARE, FRAGMENT_SHARE, NEAR_SHARE = 0.40, 0.12, 0.13  # of the items in a scene; the rest is other speech
+MADE_SHARE = 0.25  # of the other speech, where there is any from synthesisers
 SPEEDS = tuple(Fraction(n, d) for n, d in ((4, 5), (6, 7), (10, 11), (1, 1), (1, 1), (11, 10), (7, 6), (5, 4)))
 LEVEL_DB = -26.0  # of an item's root mean square before the scene's own gain
 ROOM_SHARE, NOISE_SHARE = 0.6, 0.85
@@ -49,39 +49,72 @@ class Clip:
     end: int
 
 
+Voices = Callable[[Sequence[Recording]], Sequence[Sequence["Clip"]]]
+
+
+@dataclass(frozen=True)
+class Takes:
+    """All clips of one word."""
+
+    recorded: tuple[tuple[Clip, ...], ...]  # each take, as it is and in other voices
+    made: tuple[Clip, ...]  # by synthesisers
+
+    def pick(self, made_share: float, rng: np.random.Generator) -> Clip:
+        """Any clip of the word."""
+        if self.made and (not self.recorded or rng.random() < made_share):
+            return _pick(self.made, rng)
+        return _pick(_pick(self.recorded, rng), rng)
+
+
 @dataclass(frozen=True)
 class Material:
     """All sound that scenes are made of."""
 
-    words: tuple[tuple[Clip, ...], ...]  # one tuple per word, in the order of the network's outputs after "none"
+    words: tuple[Takes, ...]  # in the order of the network's outputs after "none"
     speech: tuple[Audio, ...]
+    near: tuple[Audio, ...]  # what is nearly a word
+    made: tuple[Audio, ...]  # other speech from synthesisers
     noise: tuple[Audio, ...]
     rooms: tuple[Audio, ...]
 
 
-def gather(folder: Path, words: tuple[str, ...], seed: int) -> Material:
-    """The train split of a corpus without share-alike recordings, in which other wake words count as speech, and
-    synthetic voices that say the words and what is nearly one of them."""
-    recordings = read_manifest(folder)
-    spoken = select(recordings, "train", {"wakeword", "speech", "speaker"}, shippable=True)
-    clips: list[list[Clip]] = [[] for _ in words]
-    speech = []
-    for recording in spoken:
-        audio = read_audio(recording)
-        if recording.label in words and recording.kind == "wakeword":
-            start, end = (round(s * SAMPLE_RATE) for s in (recording.start_s, recording.end_s))
-            clips[words.index(recording.label)].append(_trim(Clip(audio, start, end)))
-        else:
-            speech.append(audio)
-    rng = np.random.default_rng((seed, len(recordings)))
-    for word, takes in zip(words, clips, strict=True):
-        for take in voices(word.replace("_", " "), SYNTHETIC_TAKES, rng):
-            takes.append(_trim(Clip(to_float(take), *span(take))))
-        for phrase in CONFUSABLES.get(word, ()):
-            speech += [to_float(near) for near in voices(phrase, CONFUSABLE_TAKES, rng)]
-    noise = [read_audio(r) for r in select(recordings, "train", {"noise"}, shippable=True)]
-    rooms = [_direct(read_audio(r)) for r in select(recordings, "train", {"rir"}, shippable=True)]
-    return Material(tuple(map(tuple, clips)), tuple(speech), tuple(noise), tuple(rooms))
+def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices) -> Material:
+    """The train splits of some corpora without share-alike recordings; other wake words count as speech.
+
+    `voices` gives recorded takes in further voices, some clips for each. `CorpusError` names a word that nobody says.
+    """
+    found = [recording for folder in corpora for recording in read_manifest(folder)]
+    spoken = select(found, "train", {"wakeword", "speech", "speaker"}, shippable=True)
+    takes = [[r for r in spoken if r.says(word)] for word in words]
+    for word, said in zip(words, takes, strict=True):
+        if not said:
+            raise CorpusError(f"no recording of the train split says {word!r}")
+    other = [r for r in spoken if not any(r.says(word) for word in words)]
+    kinds = [[read_audio(r) for r in other if _kind(r) == kind] for kind in ("speech", "near", "made")]
+    noise = [read_audio(r) for r in select(found, "train", {"noise"}, shippable=True)]
+    rooms = [_direct(read_audio(r)) for r in select(found, "train", {"rir"}, shippable=True)]
+    return Material(tuple(_takes(said, voices) for said in takes), *map(tuple, kinds), tuple(noise), tuple(rooms))
+
+
+def _takes(said: Sequence[Recording], voices: Voices) -> Takes:
+    recorded = [recording for recording in said if not recording.made]
+    others = voices(recorded)
+    clips = tuple((take(recording), *more) for recording, more in zip(recorded, others, strict=True))
+    return Takes(clips, tuple(take(recording) for recording in said if recording.made))
+
+
+def _kind(recording: Recording) -> str:
+    """Where in `Material` a recording belongs that says none of the words."""
+    if recording.made:
+        return "near" if recording.near or recording.kind == "wakeword" else "made"
+    return "speech"
+
+
+def take(recording: Recording) -> Clip:
+    """The word in a recording with little around it; all of what a synthesiser said, which may be a whole sentence."""
+    start, end = (round(s * SAMPLE_RATE) for s in (recording.start_s, recording.end_s))
+    clip = Clip(read_audio(recording), start, end)
+    return clip if recording.made else _trim(clip)
 
 
 def _trim(clip: Clip) -> Clip:
@@ -96,19 +129,28 @@ def _direct(response: Audio) -> Audio:
     return response / np.sqrt(np.sum(response**2))
 
 
+@dataclass(frozen=True)
+class Hearing:
+    """How scenes are heard, and of what they are made."""
+
+    window_function: str
+    made_share: float = 0.35  # of the words, from synthesisers, where there are recordings too
+    words: bool = True  # whether any are said
+
+
 class Scenes:
     """Scene number `index` of a seed: (SCENE_FRAMES, MELS) float16 frames and (SCENE_FRAMES,) int8 targets."""
 
-    def __init__(self, material: Material, window_function: str, seed: int) -> None:
+    def __init__(self, material: Material, hearing: Hearing, seed: int) -> None:
         self.material = material
-        self.window_function = window_function
+        self.hearing = hearing
         self.seed = seed
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float16], NDArray[np.int8]]:
         rng = np.random.default_rng((self.seed, index))
         sound, marks = self._speak(rng)
         sound = self._surround(sound, rng)
-        frames = LogMel(self.window_function).push(to_int16(sound))
+        frames = LogMel(self.hearing.window_function).push(to_int16(sound))
         return frames.astype(np.float16), targets(marks)
 
     def _speak(self, rng: np.random.Generator) -> tuple[Audio, list[tuple[int, int, int]]]:
@@ -128,23 +170,29 @@ class Scenes:
         return sound, marks
 
     def _item(self, rng: np.random.Generator) -> tuple[int, Clip]:
-        kind = rng.random()
-        words = self.material.words
-        which = int(rng.integers(len(words)))
-        if kind < WORD_SHARE:
-            return which + 1, _pick(words[which], rng)
-        if kind < WORD_SHARE + FRAGMENT_SHARE:
+        """A word with its class, or with class 0 part of a word, what is nearly a word, or other speech."""
+        material, kind = self.material, rng.random() * (1 if self.hearing.words else 1 - WORD_SHARE)
+        if kind < FRAGMENT_SHARE:
             return 0, self._fragment(rng)
-        speech = _pick(self.material.speech, rng)
+        if kind < FRAGMENT_SHARE + NEAR_SHARE and material.near:
+            return 0, Clip(_pick(material.near, rng), 0, 0)
+        if kind >= 1 - WORD_SHARE:
+            which = int(rng.integers(len(material.words)))
+            return which + 1, self._take(which, rng)
+        made = material.made and (not material.speech or rng.random() < MADE_SHARE)
+        speech = _pick(material.made if made else material.speech, rng)
         length = int(rng.uniform(0.8, 4.0) * SAMPLE_RATE)
         start = int(rng.integers(max(1, len(speech) - length)))
         return 0, Clip(_fade(speech[start : start + length]), 0, 0)
+
+    def _take(self, word: int, rng: np.random.Generator) -> Clip:
+        return self.material.words[word].pick(self.hearing.made_share, rng)
 
     def _fragment(self, rng: np.random.Generator) -> Clip:
         """Part of a word, or parts of two different ones: what sounds like a word and is none."""
         words = self.material.words
         first, second = rng.choice(len(words), 2, replace=len(words) < 2)
-        head, tail = _pick(words[first], rng), _pick(words[second], rng)
+        head, tail = self._take(first, rng), self._take(second, rng)
         head_cut = head.start + int(rng.uniform(0.3, 0.65) * (head.end - head.start))
         tail_cut = tail.start + int(rng.uniform(0.4, 0.7) * (tail.end - tail.start))
         start, end = _fade(head.audio[:head_cut]), _fade(tail.audio[tail_cut:])

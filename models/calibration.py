@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ LONGEST_S = 30  # of a recording: many short ones say more than a few long ones
 INPUT = "features"  # of the network
 
 
-def write(corpus: Path, path: Path, window_function: str) -> float:
+def write(corpora: Sequence[Path], path: Path, window_function: str) -> float:
     """Write frames (1, n, MELS) of recordings drawn from the train split to `path` (.npz); their seconds."""
-    heard_in_training = select(read_manifest(corpus), "train", HEARD_KINDS, shippable=True)
+    found = [recording for folder in corpora for recording in read_manifest(folder)]
+    heard_in_training = select(found, "train", HEARD_KINDS, shippable=True)
     recordings = [recording for recording in heard_in_training if recording.duration_s <= LONGEST_S]
     if not recordings:
-        raise CorpusError(f"{corpus} has no recording of its train split to calibrate with")
+        raise CorpusError(f"{corpora[0]} has no recording of its train split to calibrate with")
     seconds, heard = 0.0, []
     for index in np.random.default_rng(0).permutation(len(recordings)):
         if seconds >= SECONDS:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from daemon.features import SAMPLE_RATE
 from daemon.model import OPERATING_POINTS, ModelError, WakeModel
-from models import calibration, card, conditions, evaluate, figures, hearing, train
+from models import calibration, card, conditions, evaluate, figures, gate, hearing, mining, recipe, train
 from models.card import CardError
 from models.conditions import CONDITIONS, Session, Surroundings
 from models.corpus import CorpusError, Recording, read_manifest, select
 from models.export import ExportError, annotate, export, metadata
+from models.gate import GateError
+from models.recipe import RecipeError
 from models.synthesize import SynthesisError, demo
-from models.train import SettingsError
-from models.wakeword import WakeWord
 
 SEED = 1  # of the order and the noise of an evaluation
 MEASURED_ON = "clean recordings of people it has not met"
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.verb(options)
-    except (CardError, CorpusError, ExportError, ModelError, SettingsError, SynthesisError, OSError) as error:
+    except (CardError, CorpusError, ExportError, GateError, ModelError, RecipeError, SynthesisError, OSError) as error:
         print(f"wakepulse-train: {error}", file=sys.stderr)
         return 1
     return 0
@@ -38,27 +38,26 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse-train", description="Train and judge wake-word networks.")
     verbs = parser.add_subparsers(required=True, metavar="train|export|calibrate|evaluate|demo")
-    defaults = train.Settings()
     verb = verbs.add_parser("train", help="train, or go on with a training")
-    verb.add_argument("--corpus", type=Path, required=True, help="folder with manifest.csv and recordings")
-    verb.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
-    verb.add_argument("--steps", type=int, default=defaults.steps)
-    verb.add_argument("--seed", type=int, default=defaults.seed)
-    verb.add_argument("--window", choices=("hamming", "rectangular"), default=defaults.window_function)
+    _add_corpora(verb)
+    verb.add_argument("--out", type=Path, required=True, help="folder for the scenes, the checkpoint and the log")
+    verb.add_argument("--teacher", type=Path, help="folder of a training whose network this one also learns from")
+    verb.add_argument("recipe", type=Path, help="a .yaml, or the name of a shipped recipe")
     verb.set_defaults(verb=_train)
     verb = verbs.add_parser("export", help="checkpoint to .onnx and .plan, thresholds set on what it has not heard")
-    verb.add_argument("--corpus", type=Path, required=True)
+    _add_corpora(verb)
     verb.add_argument("--from", type=Path, required=True, dest="folder", help="folder of a training")
     verb.add_argument("--version", default="1")
+    verb.add_argument("--force", action="store_true", help="also if the model that is there already is better")
     verb.add_argument("-o", type=Path, required=True, dest="path", help="the .onnx file; the .plan is put beside it")
     verb.set_defaults(verb=_export)
     verb = verbs.add_parser("calibrate", help="some minutes of the train split, for wakepulse-compile --int8")
-    verb.add_argument("--corpus", type=Path, required=True)
-    verb.add_argument("--window", choices=("hamming", "rectangular"), default=defaults.window_function)
+    _add_corpora(verb)
+    verb.add_argument("--window", choices=("hamming", "rectangular"), default="hamming")
     verb.add_argument("-o", type=Path, required=True, dest="path", help="the .npz file")
     verb.set_defaults(verb=_calibrate)
     verb = verbs.add_parser("evaluate", help="misses, false alarms and latency of plans on the dev split")
-    verb.add_argument("--corpus", type=Path, required=True)
+    _add_corpora(verb)
     verb.add_argument("--unseen", action="store_true", help="add the train split's speech that no training uses")
     verb.add_argument("--condition", action="append", choices=[c.name for c in CONDITIONS], help="default: all")
     verb.add_argument("--seed", type=int, default=SEED)
@@ -76,9 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_corpora(verb: argparse.ArgumentParser) -> None:
+    told = "folder with manifest.csv and recordings; may be given several times"
+    verb.add_argument("--corpus", type=Path, required=True, action="append", dest="corpora", help=told)
+
+
 def _train(options: argparse.Namespace) -> None:
-    settings = train.Settings(window_function=options.window, seed=options.seed, steps=options.steps)
-    train.train(options.corpus, options.out, settings)
+    train.train(options.corpora, options.out, recipe.read(options.recipe), options.teacher)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -88,29 +91,26 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    settings = train.read_settings(options.folder)
-    network = WakeWord(1 + len(settings.words))
-    network.load_state_dict(train.average_weights(options.folder))
-    dev = evaluate.listen(_heard(options.corpus, unseen=True), settings.window_function)
-    network.eval()
-    scored = evaluate.score(dev, lambda frames: train.posteriors(network, frames))
-    curves = evaluate.curves(scored, settings.words)
-    thresholds = {curve.word: curve.recommended() for curve in curves}
+    made, network = train.load(options.folder)
+    dev = evaluate.listen(_heard(options.corpora, unseen=True), made.window_function)
+    scored = evaluate.score(dev, lambda frames: mining.posteriors(network, frames))
+    thresholds = {curve.word: curve.recommended() for curve in evaluate.curves(scored, made.words)}
     onset_to_end = evaluate.onset_to_end(scored, thresholds)
-    about = metadata(settings, thresholds, onset_to_end=onset_to_end, version=options.version)
-    export(network, options.path, about)
+    about = metadata(made, thresholds, onset_to_end=onset_to_end, version=options.version)
+    heard = _sessions(options.corpora, unseen=True)
+    with gate.opened(options.path, heard, force=options.force) as path:
+        export(network, path, about)
     model = WakeModel.load(options.path.with_suffix(".plan"))
-    clean = _sessions(options.corpus, unseen=True)
-    print(figures.in_force(hearing.listen(model.path, *clean, CONDITIONS[:1]), model.thresholds))
+    print(figures.in_force(hearing.listen(model.path, *heard, CONDITIONS[:1]), model.thresholds))
 
 
 def _calibrate(options: argparse.Namespace) -> None:
-    print(f"{calibration.write(options.corpus, options.path, options.window):.0f} s of the train split")
+    print(f"{calibration.write(options.corpora, options.path, options.window):.0f} s of the train split")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     models = [WakeModel.load(path) for path in (options.model, options.compare) if path]
-    sessions, around = _sessions(options.corpus, unseen=options.unseen, seed=options.seed)
+    sessions, around = _sessions(options.corpora, unseen=options.unseen, seed=options.seed)
     wanted = [c for c in CONDITIONS if not options.condition or c.name in options.condition]
     found = [hearing.listen(m.path, sessions, around, wanted, processes=options.processes) for m in models]
     for model, results in zip(models, found, strict=True):
@@ -126,16 +126,20 @@ def _evaluate(options: argparse.Namespace) -> None:
         annotate(models[0].path.with_suffix(".onnx"), {OPERATING_POINTS: json.dumps(points)})
 
 
-def _sessions(corpus: Path, *, unseen: bool, seed: int = SEED) -> tuple[list[Session], Surroundings]:
-    around = select(read_manifest(corpus), "dev", train.HEARD_KINDS | {"rir"}, shippable=False)
-    return conditions.sessions(_heard(corpus, unseen=unseen), seed), conditions.surroundings(around)
+def _sessions(corpora: list[Path], *, unseen: bool, seed: int = SEED) -> tuple[list[Session], Surroundings]:
+    around = select(_manifests(corpora), "dev", train.HEARD_KINDS | {"rir"}, shippable=False)
+    return conditions.sessions(_heard(corpora, unseen=unseen), seed), conditions.surroundings(around)
 
 
-def _heard(corpus: Path, *, unseen: bool) -> list[Recording]:
-    """The dev split; and, of the train split, the speech that is left out of training for its licence."""
-    recordings = read_manifest(corpus)
+def _heard(corpora: list[Path], *, unseen: bool) -> list[Recording]:
+    """The dev splits; and, of the train splits, the speech that is left out of training for its licence."""
+    recordings = _manifests(corpora)
     dev = select(recordings, "dev", train.HEARD_KINDS, shippable=False)
     return [*dev, *(r for r in select(recordings, "train", {"speech"}, shippable=False) if r.share_alike and unseen)]
+
+
+def _manifests(corpora: list[Path]) -> list[Recording]:
+    return [recording for folder in corpora for recording in read_manifest(folder)]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from daemon.features import SAMPLE_RATE
 
 MAX_SECONDS = 600
 FULL_SCALE = 32768.0
+MADE = "synthetic"  # the licence of what a synthesiser said
+NEAR = "confusable:"  # begins the label of what is nearly a word
 
 
 class CorpusError(ValueError):
@@ -41,6 +43,16 @@ class Recording:
     def share_alike(self) -> bool:
         """Whether the licence may reach into whatever is trained on it."""
         return "-SA" in self.licence.upper()
+
+    @property
+    def made(self) -> bool:
+        """Whether a synthesiser said it."""
+        return self.licence == MADE
+
+    @property
+    def near(self) -> bool:
+        """Whether it was made to be nearly a word."""
+        return self.label.startswith(NEAR)
 
     @property
     def sex(self) -> str:
@@ -95,9 +107,7 @@ def _recording(folder: Path, row: dict[str, str], line: int) -> Recording:
 
 def select(recordings: Iterable[Recording], split: str, kinds: set[str], *, shippable: bool) -> list[Recording]:
     """The recordings of some kinds in one split, in manifest order; `shippable` leaves out share-alike ones."""
-    return [
-        r for r in recordings if r.split == split and r.kind in kinds and not (shippable and r.share_alike)
-    ]
+    return [r for r in recordings if r.split == split and r.kind in kinds and not (shippable and r.share_alike)]
 
 
 def read_audio(recording: Recording) -> NDArray[np.float32]:

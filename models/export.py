@@ -10,16 +10,17 @@ import numpy as np
 import onnx
 import torch
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import pulse
 from daemon.features import MELS, METADATA_KEY, describe
 from models.evaluate import SMOOTHING
-from models.train import Settings
-from models.wakeword import RECEPTIVE_FIELD, WakeWord
+from models.recipe import Recipe
+from models.wakeword import WakeWord
 
 AGREEMENT = 1e-4  # largest difference of posteriors between PyTorch and the plan
-PROOF_FRAMES = RECEPTIVE_FIELD + 401
+PROVEN_FRAMES = 401  # beyond the receptive field
 PULSE = 8  # frames: 80 ms
 
 
@@ -39,13 +40,13 @@ class _Posteriors(nn.Module):
 def export(network: WakeWord, path: Path, metadata: Mapping[str, str]) -> None:
     """Write `path` (.onnx: frames (1, S, MELS) to posteriors (1, S - delay, classes)) and the .plan beside it."""
     module = _Posteriors(network).eval()
-    frames = torch.from_numpy(np.random.default_rng(0).normal(8, 4, (1, PROOF_FRAMES, MELS)).astype(np.float32))
+    frames = torch.from_numpy(_frames(network.receptive_field))
     program = torch.onnx.export(
         module,
         (frames,),
         input_names=["features"],
         output_names=["posteriors"],
-        dynamic_shapes={"features": {1: torch.export.Dim("time", min=RECEPTIVE_FIELD)}},
+        dynamic_shapes={"features": {1: torch.export.Dim("time", min=network.receptive_field)}},
         dynamo=True,
         verbose=False,
     )
@@ -76,15 +77,20 @@ def annotate(path: Path, metadata: Mapping[str, str]) -> None:
     before = pulse.Plan.load(path.with_suffix(".plan"))
     held = {entry.key: entry.value for entry in model.metadata_props}
     plan = _save(model, path, held | dict(metadata))
-    frames = np.random.default_rng(0).normal(8, 4, (1, PROOF_FRAMES, MELS)).astype(np.float32)
+    frames = _frames(1 + before.delay[0])
     prove(plan, frames, _streamed(before, frames))
 
 
-def metadata(settings: Settings, thresholds: Mapping[str, float], *, onset_to_end: int, version: str) -> dict[str, str]:
+def _frames(receptive_field: int) -> NDArray[np.float32]:
+    """Frames (1, n, MELS) to compare two networks on."""
+    return np.random.default_rng(0).normal(8, 4, (1, receptive_field + PROVEN_FRAMES, MELS)).astype(np.float32)
+
+
+def metadata(made: Recipe, thresholds: Mapping[str, float], *, onset_to_end: int, version: str) -> dict[str, str]:
     """What a satellite must know of a network to use it."""
     return {
-        METADATA_KEY: json.dumps(describe(settings.window_function)),
-        "words": json.dumps(settings.words),
+        METADATA_KEY: json.dumps(describe(made.window_function)),
+        "words": json.dumps(made.words),
         "thresholds": json.dumps(dict(thresholds)),
         "detector": json.dumps({"smoothing": SMOOTHING, "onset_to_end": onset_to_end}),
         "language": "en",

@@ -11,9 +11,7 @@ SMOOTHING, ONSET_TO_END, REFRACTORY, WARM_UP = 10, 16, 50, 20
 
 def detector(*thresholds: float) -> Detector:
     words = [(f"word{i}", threshold) for i, threshold in enumerate(thresholds)]
-    return Detector(
-        words, smoothing=SMOOTHING, onset_to_end=ONSET_TO_END, refractory=REFRACTORY, warm_up=WARM_UP
-    )
+    return Detector(words, smoothing=SMOOTHING, onset_to_end=ONSET_TO_END, refractory=REFRACTORY, warm_up=WARM_UP)
 
 
 def run(detector: Detector, posteriors: np.ndarray) -> list[Detection]:

@@ -10,10 +10,24 @@ import torch
 
 from daemon.detector import end_of
 from daemon.features import HOP, SAMPLE_RATE, WINDOW
-from models import evaluate, train
-from models.augment import BLUR_FRAMES, IGNORED, SCENE_FRAMES, TOLERANCE_FRAMES, Clip, Material, Scenes, targets
+from models import evaluate, sampler
+from models.augment import (
+    BLUR_FRAMES,
+    IGNORED,
+    SCENE_FRAMES,
+    TOLERANCE_FRAMES,
+    Clip,
+    Hearing,
+    Material,
+    Scenes,
+    Takes,
+    gather,
+    take,
+    targets,
+)
 from models.corpus import CorpusError, Recording, read_audio, read_manifest, select
-from models.wakeword import RECEPTIVE_FIELD, WakeWord
+from models.recipe import Recipe, Sounds
+from models.wakeword import Size, WakeWord
 
 FIELDS = (
     *("file", "kind", "split", "source", "label", "speaker", "duration_s", "rms_dbfs", "peak", "est_snr_db"),
@@ -73,12 +87,32 @@ def test_targets_surround_the_end_of_the_word() -> None:
     assert target[(start + (end - start) // 4 - WINDOW) // HOP] == 0
 
 
-def test_a_scene_is_the_same_sound_every_time() -> None:
+def made_up() -> Material:
     rng = np.random.default_rng(0)
     word = Clip(rng.normal(size=8000).astype(np.float32), 1000, 7000)
-    speech = rng.normal(size=30_000).astype(np.float32)
-    material = Material(((word,), (word,)), (speech,), (speech,), (speech[:400],))
-    first, second, other = (Scenes(material, "hamming", seed)[5] for seed in (1, 1, 2))
+    speech = (rng.normal(size=30_000).astype(np.float32),)
+    takes = Takes(((word, word),), (word,))
+    return Material((takes, takes), speech, speech, speech, speech, (speech[0][:400],))
+
+
+def test_scenes_to_listen_to_hold_no_word() -> None:
+    scenes = Scenes(made_up(), Hearing("hamming", words=False), 1)
+    assert not any(scenes[index][1].any() for index in range(5))
+
+
+def test_words_are_gathered_with_their_voices_and_apart_from_other_speech(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path, ("up", "down"))
+    material = gather([corpus, corpus], ("up",), lambda recordings: [[take(recordings[0])]] * len(recordings))
+    (up,) = material.words
+    assert (len(up.recorded), len(up.recorded[0]), up.made) == (8, 2, ())
+    assert (len(material.speech), material.near, material.made) == (2 * (4 + 4), (), ())
+    with pytest.raises(CorpusError, match="says 'left'"):
+        gather([corpus], ("left",), lambda recordings: [[]] * len(recordings))
+
+
+def test_a_scene_is_the_same_sound_every_time() -> None:
+    material = made_up()
+    first, second, other = (Scenes(material, Hearing("hamming"), seed)[5] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first[0], second[0])
     np.testing.assert_array_equal(first[1], second[1])
     assert (first[0] != other[0]).any()
@@ -87,19 +121,31 @@ def test_a_scene_is_the_same_sound_every_time() -> None:
 
 def test_the_network_sees_only_its_receptive_field() -> None:
     torch.manual_seed(0)
-    network = WakeWord(3).eval()
-    frames = torch.randn(1, RECEPTIVE_FIELD + 3, 40)
+    network = WakeWord(3, Size()).eval()
+    field = network.receptive_field
+    frames = torch.randn(1, field + 3, 40)
     whole = network(frames)
     assert whole.shape == (1, 4, 3)
-    torch.testing.assert_close(network(frames[:, 2 : 2 + RECEPTIVE_FIELD]), whole[:, 2:3], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(network(frames[:, 2 : 2 + field]), whole[:, 2:3], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [Size(), Size(residual=8, gate=5, skip=7, dilations=(3, 1))])
+def test_products_of_matrices_give_what_the_convolutions_give(size: Size) -> None:
+    torch.manual_seed(0)
+    network = WakeWord(4, size)
+    network.normalise(torch.randn(500, 40) * 4 + 8)
+    frames = torch.randn(3, size.receptive_field + 20, 40) * 4 + 8
+    torch.testing.assert_close(network.products(frames), network(frames), atol=1e-5, rtol=1e-4)
+    convolutions = (network.front, *network.gates, *network.skips, *network.residuals, network.hidden, network.out)
+    assert size.multiplications(4) == 40 + sum(layer.weight.numel() for layer in convolutions)
 
 
 def test_perturbed_frames_keep_their_targets() -> None:
-    settings = train.Settings(gain_db=0, tilt_db=0, masked_mels=0, warp=0)
+    made = Recipe(words=("up",), sounds=Sounds(gain_db=0, tilt_db=0, masked_mels=0, masked_frames=0, warp=0))
     rows = torch.arange(SCENE_FRAMES)
     frames = rows[None, :, None].float().expand(1, -1, 40)
-    perturbed, moved = train.perturb(frames, rows[None], settings, np.random.default_rng(3))
-    assert perturbed.shape == (1, settings.frames, 40)
+    perturbed, moved = sampler.perturb(frames, rows[None], made, np.random.default_rng(3))
+    assert perturbed.shape == (1, made.frames, 40)
     assert (perturbed[0, :, 0] - moved[0]).abs().max() <= 0.51
 
 

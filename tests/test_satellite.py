@@ -41,7 +41,11 @@ def satellite(folder: Path, config: str, **environment: str) -> Iterator[subproc
     path.write_text(f"wake: {{model: {MODEL}}}\n{config}")
     process = subprocess.Popen(
         [sys.executable, "-m", "daemon.cli", "run", "--config", str(path)],
-        cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield process

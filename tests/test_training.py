@@ -1,10 +1,10 @@
 """A training small enough for a test: it goes on where it was killed, and what it exports is a working model."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
@@ -13,17 +13,27 @@ import torch
 from daemon.features import MELS, SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import WakeModel
-from models import cli, train
+from models import cli, mining, recipe, train
 from models.card import BEGIN, END
 from models.export import ExportError, prove
 from models.hearing import posteriors
-from models.wakeword import RECEPTIVE_FIELD, WakeWord
+from models.recipe import Network, Recipe, RecipeError, Sounds
 from pulse.cli import main as compile_main
 from tests.shipped import MODEL
 from tests.test_models import write_corpus
 
 WORDS = ("up", "down")
-SETTINGS = train.Settings(words=WORDS, steps=4, scenes=2, frames=300, warm_up=1, check_every=2)
+RECIPE = Recipe(
+    words=WORDS,
+    network=Network(gate=4, dilations=(1, 2, 4)),
+    sounds=Sounds(scenes=4, voices=1, mined=3, kept=2),
+    rounds=(2, 2),
+    batch=2,
+    frames=300,
+    warm_up=1,
+    check_every=2,
+)
+RECEPTIVE_FIELD = RECIPE.network.size().receptive_field
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +44,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    train.train(corpus, folder, SETTINGS)
+    train.train([corpus], folder, RECIPE)
     return folder
 
 
@@ -54,13 +64,15 @@ def test_a_killed_training_goes_on_where_it_was(
     with monkeypatch.context() as patched:
         patched.setattr(train.Training, "save", save_and_die)
         with pytest.raises(Killed):
-            train.train(corpus, tmp_path, SETTINGS)
-    train.train(corpus, tmp_path, SETTINGS)
-    assert train.read_settings(tmp_path) == SETTINGS
-    with pytest.raises(train.SettingsError, match="other settings"):
-        train.train(corpus, tmp_path, replace(SETTINGS, seed=2))
-    for key, value in train.average_weights(trained).items():
-        torch.testing.assert_close(train.average_weights(tmp_path)[key], value)
+            train.train([corpus], tmp_path, RECIPE)
+    train.train([corpus], tmp_path, RECIPE)
+    made, network = train.load(tmp_path)
+    assert made == RECIPE
+    with pytest.raises(RecipeError, match="another recipe"):
+        train.train([corpus], tmp_path, msgspec.structs.replace(RECIPE, seed=2))
+    weights = network.state_dict()
+    for key, value in train.load(trained)[1].state_dict().items():
+        torch.testing.assert_close(weights[key], value)
     assert [line.split(",")[0] for line in (tmp_path / "log.txt").read_text().splitlines()] == ["step 2", "step 4"]
 
 
@@ -77,9 +89,8 @@ def test_the_exported_model_is_the_trained_one(
     frames = np.random.default_rng(0).normal(8, 4, (504, MELS)).astype(np.float32)
     session = onnxruntime.InferenceSession(path)
     (whole,) = session.run(None, {"features": frames[None]})
-    network = WakeWord(1 + len(WORDS))
-    network.load_state_dict(train.average_weights(trained))
-    for found in (posteriors(model.plan, frames), train.posteriors(network.eval(), frames)):
+    network = train.load(trained)[1]
+    for found in (posteriors(model.plan, frames), mining.posteriors(network, frames)):
         np.testing.assert_allclose(found[RECEPTIVE_FIELD - 1 :], whole[0, :, 1:], atol=1e-4)
 
     card = tmp_path / "card.md"
@@ -132,7 +143,7 @@ def test_an_empty_corpus_calibrates_nothing(tmp_path: Path, capsys: pytest.Captu
 def test_a_plan_that_differs_from_its_network_is_refused() -> None:
     model = WakeModel.load(MODEL)
     frames = np.random.default_rng(0).normal(8, 4, (1, 400, MELS)).astype(np.float32)
-    expected = posteriors(model.plan, frames[0])[RECEPTIVE_FIELD - 1 :]
+    expected = posteriors(model.plan, frames[0])[model.plan.delay[0] :]
     whole = np.concatenate([1 - expected.sum(axis=1, keepdims=True), expected], axis=1)[None]
     prove(model.plan, frames, whole)
     for wrong in (whole + 2e-4, np.full_like(whole, np.nan)):
@@ -141,5 +152,7 @@ def test_a_plan_that_differs_from_its_network_is_refused() -> None:
 
 
 def test_a_corpus_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["train", "--corpus", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    path = tmp_path / "recipe.yaml"
+    recipe.write(RECIPE, path)
+    assert cli.main(["train", "--corpus", str(tmp_path), "--out", str(tmp_path / "out"), str(path)]) == 1
     assert "cannot read" in capsys.readouterr().err

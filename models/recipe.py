@@ -1,0 +1,100 @@
+"""A recipe: all that makes a training, in one YAML file. The same recipe and recordings give the same network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+from models.wakeword import Size
+
+MAX_BYTES = 64 * 1024
+FOLDER = Path(__file__).resolve().parent / "recipes"
+
+Word = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,62}\Z")]
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Channels = Annotated[int, Meta(ge=1, le=1024)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0, le=1000)]
+
+
+class RecipeError(ValueError):
+    """A recipe cannot be used, or a training cannot go on with it."""
+
+
+class Network(Struct, frozen=True, forbid_unknown_fields=True):
+    """The size of the gated network; the default is the published one."""
+
+    residual: Channels = 16
+    gate: Channels = 64
+    skip: Channels = 32
+    dilations: Annotated[tuple[Channels, ...], Meta(min_length=1, max_length=64)] = (1, 2, 4, 8) * 6
+
+    def size(self) -> Size:
+        """As the network's own module has it."""
+        return Size(self.residual, self.gate, self.skip, self.dilations)
+
+
+class Sounds(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the network hears: scenes of 11.8 s, made once before the training."""
+
+    scenes: Count = 16_000
+    voices: Annotated[int, Meta(ge=0, le=100)] = 4  # other speakers made from each take of a word
+    made: Share = 0.35  # of the words heard, from synthesisers, where there are recordings too
+    mined: Annotated[int, Meta(ge=0, le=1_000_000)] = 8_000  # scenes without a word listened to after each round
+    kept: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_500  # of them, the loudest false alarms
+    mined_share: Share = 0.2  # of each step's scenes, once there are mined ones
+    tempo: tuple[Positive, Positive] = (0.83, 1.2)
+    warp: Share = 0.1  # by which the mel axis is stretched or squeezed, a stand-in for other vocal tracts
+    tilt_db: Annotated[float, Meta(ge=0, le=60)] = 6.0  # of a straight line over the mel axis: another microphone
+    gain_db: Annotated[float, Meta(ge=0, le=60)] = 6.0
+    masked_mels: Annotated[int, Meta(ge=0, le=39)] = 6
+    masked_frames: Annotated[int, Meta(ge=0, le=100)] = 8
+
+
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of a training."""
+
+    words: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=64)]
+    window_function: Literal["hamming", "rectangular"] = "hamming"
+    seed: Annotated[int, Meta(ge=0, le=2**31)] = 1
+    network: Network = Network()
+    sounds: Sounds = Sounds()
+    rounds: Annotated[tuple[Count, ...], Meta(min_length=1, max_length=20)] = (8_000, 4_000, 4_000)  # steps
+    batch: Count = 16  # scenes per step
+    frames: Annotated[int, Meta(ge=300, le=982)] = 982  # of each scene, after its tempo was changed
+    rate: Positive = 2e-3  # peak learning rate; linear warm-up, then half a cosine down to 0
+    warm_up: Count = 500  # steps
+    weight_decay: Annotated[float, Meta(ge=0, le=1)] = 1e-4
+    average: Share = 0.999  # of the weights that are exported, per step
+    check_every: Count = 1000  # steps between two looks at the dev split
+    patience: Count = 8  # looks without a better one, after which it stops
+    teacher_share: Share = 0.5  # of the loss, where a teacher is given
+
+    @property
+    def steps(self) -> int:
+        """Of all rounds."""
+        return sum(self.rounds)
+
+
+def read(path: Path) -> Recipe:
+    """The recipe in a YAML file, or a shipped one by its name; `RecipeError` says what is wrong with it."""
+    shipped = FOLDER / path.name
+    if not path.exists() and path == Path(path.name) and shipped.with_suffix(".yaml").exists():
+        path = shipped.with_suffix(".yaml")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise RecipeError(f"{path} is larger than {MAX_BYTES // 1024} KB; this is no recipe")
+        return msgspec.convert(yaml.safe_load(path.read_bytes()), Recipe)
+    except OSError as error:
+        raise RecipeError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise RecipeError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def write(recipe: Recipe, path: Path) -> None:
+    """Leave a recipe in a file that `read` takes."""
+    path.write_text(yaml.safe_dump(msgspec.to_builtins(recipe), sort_keys=False))

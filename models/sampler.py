@@ -1,0 +1,80 @@
+"""What a training step hears: scenes of the pool and scenes that were mined, each time changed a little."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from daemon.features import MELS
+from models.augment import SCENE_FRAMES
+from models.pool import Pool
+from models.recipe import Recipe, Sounds
+
+
+class Sampler:
+    """Which scenes a step learns from: some of the pool, some of those that fired; the same for the same step."""
+
+    def __init__(self, made: Recipe, scenes: Pool) -> None:
+        self.made, self.scenes = made, scenes
+        self.mined: list[Pool] = []
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """(batch, frames, MELS) float32 frames and (batch, frames) targets, changed as in `perturb`."""
+        rng = np.random.default_rng((self.made.seed, step))
+        mined = sum(map(len, self.mined))
+        hard = int(rng.binomial(self.made.batch, self.made.sounds.mined_share)) if mined else 0
+        parts = [self.scenes.take(np.sort(rng.integers(len(self.scenes), size=self.made.batch - hard)))]
+        for _ in range(hard):
+            which = int(rng.integers(mined))
+            for found in self.mined:
+                if which < len(found):
+                    parts.append(found.take([which]))
+                    break
+                which -= len(found)
+        frames, targets = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
+        return perturb(frames.float(), targets.long(), self.made, rng)
+
+
+def perturb(frames: Tensor, targets: Tensor, made: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Change tempo, vocal tract, microphone and level of (batch, SCENE_FRAMES, MELS) frames and their targets."""
+    batch, sounds = len(frames), made.sounds
+    tempo = _draw(rng, batch, *sounds.tempo)
+    at = (torch.arange(made.frames) * tempo).clamp_max(SCENE_FRAMES - 2)  # (batch, frames)
+    targets = targets.gather(1, at.round().long())
+    frames = _interpolate(frames, at, dim=1)
+    warp = _draw(rng, batch, 1 - sounds.warp, 1 + sounds.warp)
+    frames = _interpolate(frames, (torch.arange(MELS) * warp).clamp_max(MELS - 1.001), dim=2)
+    nats = math.log(10) / 10
+    tilt = _draw(rng, batch, -sounds.tilt_db, sounds.tilt_db)[:, None] * nats
+    gain = _draw(rng, batch, -sounds.gain_db, sounds.gain_db)[:, None] * nats
+    frames = frames + gain + tilt * torch.linspace(-1, 1, MELS)
+    for row in frames:
+        _mask(row, sounds, rng)
+    return frames, targets
+
+
+def _draw(rng: np.random.Generator, batch: int, low: float, high: float) -> Tensor:
+    return torch.from_numpy(rng.uniform(low, high, (batch, 1)).astype(np.float32))
+
+
+def _mask(frames: Tensor, sounds: Sounds, rng: np.random.Generator) -> None:
+    """Hide some mels for the whole scene and all mels for a moment of it, now and then (SpecAugment)."""
+    hidden = frames.mean()
+    width = int(rng.integers(sounds.masked_mels + 1))
+    start = int(rng.integers(MELS - width))
+    frames[:, start : start + width] = hidden
+    length = int(rng.integers(sounds.masked_frames + 1))
+    first = int(rng.integers(len(frames) - length))
+    frames[first : first + length] = hidden
+
+
+def _interpolate(frames: Tensor, at: Tensor, dim: int) -> Tensor:
+    """Values of (batch, time, mels) frames between the items of an axis; `at` is (batch, n), at most size - 1."""
+    shape = (at.shape[0], -1, frames.shape[2]) if dim == 1 else (at.shape[0], frames.shape[1], -1)
+    low = at.long()
+    weight = (at - low).unsqueeze(3 - dim)
+    low = low.unsqueeze(3 - dim)
+    return frames.gather(dim, low.expand(shape)) * (1 - weight) + frames.gather(dim, (low + 1).expand(shape)) * weight

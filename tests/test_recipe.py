@@ -1,0 +1,50 @@
+"""A recipe is read whole or refused in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from models import recipe
+from models.recipe import Network, Recipe, RecipeError
+
+WORDS = "words: [up, down]\n"
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    made = Recipe(words=("up",), network=Network(gate=8), rounds=(5,))
+    recipe.write(made, tmp_path / "recipe.yaml")
+    assert recipe.read(tmp_path / "recipe.yaml") == made
+
+
+def test_shipped_recipes_are_known_by_name() -> None:
+    names = [path.stem for path in recipe.FOLDER.glob("*.yaml")]
+    assert "six_words" in names
+    for name in names:
+        assert recipe.read(Path(name)).words
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("rounds: [5]\n", "words"),
+        (WORDS + "sede: 2\n", "sede"),
+        (WORDS + "rounds: [0]\n", "rounds"),
+        (WORDS + "network: {dilations: []}\n", "dilations"),
+        ("words: [Up!]\n", "words"),
+        ("words: [up\n", "line 2"),
+        ("[" * 5000, "recursion|deep"),
+        (WORDS + "#" * recipe.MAX_BYTES, "larger than"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=named) as raised:
+        recipe.read(path)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+def test_a_recipe_that_is_not_there_is_named() -> None:
+    with pytest.raises(RecipeError, match="cannot read nowhere"):
+        recipe.read(Path("nowhere"))

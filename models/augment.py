@@ -16,8 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import oaconvolve, resample_poly
 
-from daemon.features import FFT, HOP, SAMPLE_RATE, WINDOW, LogMel
+from daemon.features import HOP, SAMPLE_RATE, WINDOW, LogMel
+from models import noise
+from models.channels import transmit
 from models.corpus import CorpusError, Recording, read_audio, read_manifest, select, to_int16
+from models.recorder import record
+from models.rooms import Rooms
 
 Audio = NDArray[np.float32]
 T = TypeVar("T")
@@ -35,9 +39,8 @@ MADE_SHARE = 0.25  # of the other speech, where there is any from synthesisers
 SPEEDS = tuple(Fraction(n, d) for n, d in ((4, 5), (6, 7), (10, 11), (1, 1), (1, 1), (11, 10), (7, 6), (5, 4)))
 LEVEL_DB = -26.0  # of an item's root mean square before the scene's own gain
 ROOM_SHARE, NOISE_SHARE = 0.6, 0.85
+NOISE_IN_ROOM_SHARE = 0.5  # where there is a room: noise from elsewhere in it
 SNR_DB = (0.0, 30.0)
-GAIN_DB = (-26.0, 10.0)
-FLOOR_DB = (-95.0, -60.0)  # of the recording chain's own hiss
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Clip:
 
 
 Voices = Callable[[Sequence[Recording]], Sequence[Sequence["Clip"]]]
+Housing = Callable[[Sequence[Audio]], Rooms]
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,14 @@ class Material:
     near: tuple[Audio, ...]  # what is nearly a word
     made: tuple[Audio, ...]  # other speech from synthesisers
     noise: tuple[Audio, ...]
-    rooms: tuple[Audio, ...]
+    rooms: Rooms
 
 
-def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices) -> Material:
+def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices, rooms: Housing) -> Material:
     """The train splits of some corpora without share-alike recordings; other wake words count as speech.
 
-    `voices` gives recorded takes in further voices, some clips for each. `CorpusError` names a word that nobody says.
+    `voices` gives recorded takes in further voices, some clips for each; `rooms` adds to measured responses.
+    `CorpusError` names a word that nobody says.
     """
     found = [recording for folder in corpora for recording in read_manifest(folder)]
     spoken = select(found, "train", {"wakeword", "speech", "speaker"}, shippable=True)
@@ -91,9 +96,11 @@ def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices) -> M
             raise CorpusError(f"no recording of the train split says {word!r}")
     other = [r for r in spoken if not any(r.says(word) for word in words)]
     kinds = [[read_audio(r) for r in other if _kind(r) == kind] for kind in ("speech", "near", "made")]
-    noise = [read_audio(r) for r in select(found, "train", {"noise"}, shippable=True)]
-    rooms = [_direct(read_audio(r)) for r in select(found, "train", {"rir"}, shippable=True)]
-    return Material(tuple(_takes(said, voices) for said in takes), *map(tuple, kinds), tuple(noise), tuple(rooms))
+    noises, responses = (
+        [read_audio(r) for r in select(found, "train", {kind}, shippable=True)] for kind in ("noise", "rir")
+    )
+    said = tuple(_takes(recordings, voices) for recordings in takes)
+    return Material(said, *map(tuple, kinds), tuple(noises), rooms(responses))
 
 
 def _takes(said: Sequence[Recording], voices: Voices) -> Takes:
@@ -121,12 +128,6 @@ def _trim(clip: Clip) -> Clip:
     margin = round(MARGIN_S * SAMPLE_RATE)
     first, last = max(0, clip.start - margin), min(len(clip.audio), clip.end + margin)
     return Clip(clip.audio[first:last], clip.start - first, clip.end - first)
-
-
-def _direct(response: Audio) -> Audio:
-    """An impulse response that starts with its direct sound, at unit energy, so that no word end moves."""
-    response = response[int(np.argmax(np.abs(response))) :]
-    return response / np.sqrt(np.sum(response**2))
 
 
 @dataclass(frozen=True)
@@ -200,28 +201,17 @@ class Scenes:
         return Clip(np.concatenate(parts), 0, 0)
 
     def _surround(self, sound: Audio, rng: np.random.Generator) -> Audio:
-        """Put dry speech into a room, add noise, set the level."""
-        if rng.random() < ROOM_SHARE:
-            rooms = self.material.rooms
-            response = _pick(rooms, rng) if rooms and rng.random() < 0.5 else _simulated_room(rng)
-            sound = oaconvolve(sound, response)[:SCENE_SAMPLES].astype(np.float32)
-        level = 10 ** (LEVEL_DB / 20)
+        """Put dry speech into a room and beside noise, and record it."""
+        room = self.material.rooms.pick(rng) if rng.random() < ROOM_SHARE else None
+        if room:
+            sound = _reverberate(sound, room.talker)
         if rng.random() < NOISE_SHARE:
-            noise = self._noise(rng)
-            snr = 10 ** (-rng.uniform(*SNR_DB) / 20)
-            sound = sound + noise * (level * snr / (_rms(noise) + 1e-9))
-        sound = sound * 10 ** (rng.uniform(*GAIN_DB) / 20)
-        hiss = 10 ** (rng.uniform(*FLOOR_DB) / 20)
-        return sound + rng.standard_normal(SCENE_SAMPLES, np.float32) * np.float32(hiss)
-
-    def _noise(self, rng: np.random.Generator) -> Audio:
-        kind = rng.random()
-        if kind < 0.55 and self.material.noise:
-            return _fill(_pick(self.material.noise, rng), rng)
-        if kind < 0.8:
-            talkers = int(rng.integers(2, 7))
-            return np.sum([_fill(_level(_pick(self.material.speech, rng)), rng) for _ in range(talkers)], axis=0)
-        return _coloured(SCENE_SAMPLES, rng.uniform(0, 2), rng)
+            sources = noise.Sources(self.material.noise, self.material.speech)
+            other = noise.draw(sources, SCENE_SAMPLES, rng)
+            if room and rng.random() < NOISE_IN_ROOM_SHARE:
+                other = noise.unit(_reverberate(other, room.elsewhere))
+            sound = noise.beside(sound, noise.pace(other, rng), rng.uniform(*SNR_DB))
+        return transmit(record(sound, rng), rng)
 
 
 def targets(marks: list[tuple[int, int, int]]) -> NDArray[np.int8]:
@@ -250,10 +240,6 @@ def _pick(items: tuple[T, ...], rng: np.random.Generator) -> T:
     return items[int(rng.integers(len(items)))]
 
 
-def _rms(audio: Audio) -> float:
-    return float(np.sqrt(np.mean(audio**2)))
-
-
 def _level(audio: Audio) -> Audio:
     """The same sound at LEVEL_DB, measured where it is not silent."""
     power = audio**2
@@ -272,26 +258,5 @@ def _fade(audio: Audio) -> Audio:
     return audio
 
 
-def _fill(audio: Audio, rng: np.random.Generator) -> Audio:
-    """A stretch of SCENE_SAMPLES from a random point of a sound, repeated as needed."""
-    start = int(rng.integers(len(audio)))
-    return np.resize(np.roll(audio, -start) if len(audio) < SCENE_SAMPLES else audio[start:], SCENE_SAMPLES)
-
-
-def _coloured(length: int, slope: float, rng: np.random.Generator) -> Audio:
-    """Noise whose power falls as 1/f**slope."""
-    size = 1 << (length - 1).bit_length()
-    spectrum = np.fft.rfft(rng.standard_normal(size, np.float32))
-    spectrum /= np.maximum(np.arange(len(spectrum)), FFT / 16) ** (slope / 2)
-    return np.fft.irfft(spectrum)[:length].astype(np.float32)
-
-
-def _simulated_room(rng: np.random.Generator) -> Audio:
-    """Direct sound followed by noise that decays by 60 dB within 0.1 to 0.8 s."""
-    decay = rng.uniform(0.1, 0.8)
-    time = np.arange(int(decay * SAMPLE_RATE), dtype=np.float32) / SAMPLE_RATE
-    tail = rng.standard_normal(len(time), np.float32) * np.exp(-6.9 * time / decay)
-    tail[: int(rng.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0
-    tail *= np.float32(10 ** (rng.uniform(-12, 6) / 20) / np.sqrt(np.sum(tail**2)))
-    tail[0] = 1
-    return _direct(tail)
+def _reverberate(sound: Audio, response: Audio) -> Audio:
+    return oaconvolve(sound, response)[: len(sound)]

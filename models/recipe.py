@@ -43,6 +43,7 @@ class Sounds(Struct, frozen=True, forbid_unknown_fields=True):
 
     scenes: Count = 16_000
     voices: Annotated[int, Meta(ge=0, le=100)] = 4  # other speakers made from each take of a word
+    rooms: Annotated[int, Meta(ge=1, le=10_000)] = 300  # that are simulated
     made: Share = 0.35  # of the words heard, from synthesisers, where there are recordings too
     mined: Annotated[int, Meta(ge=0, le=1_000_000)] = 8_000  # scenes without a word listened to after each round
     kept: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_500  # of them, the loudest false alarms

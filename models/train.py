@@ -10,6 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from models.corpus import Recording, read_manifest, select
 from models.evaluate import Curve, curves, listen, score
 from models.mining import mine, posteriors
 from models.recipe import Recipe, RecipeError
+from models.rooms import gather_rooms
 from models.sampler import Sampler
 from models.wakeword import WakeWord
 
@@ -157,7 +159,8 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     """Run or go on with a training in `folder`: its recipe, log.txt, scenes and the checkpoint."""
     _prepare(folder, made)
     training = Training(made, load(teacher)[1] if teacher else None)
-    material = gather(corpora, made.words, Cast(folder / "voices", made.sounds.voices, made.seed))
+    cast = Cast(folder / "voices", made.sounds.voices, made.seed)
+    material = gather(corpora, made.words, cast, partial(gather_rooms, count=made.sounds.rooms, seed=made.seed))
     hearing = Hearing(made.window_function, made.sounds.made)
     scenes = pool.render(Scenes(material, hearing, made.seed), folder / "scenes", made.sounds.scenes)
     if (folder / CHECKPOINT).exists():

@@ -1,6 +1,7 @@
 """Training hears what the satellite hears, and what is exported is what was trained."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from models.augment import (
 )
 from models.corpus import CorpusError, Recording, read_audio, read_manifest, select
 from models.recipe import Recipe, Sounds
+from models.rooms import gather_rooms
 from models.wakeword import Size, WakeWord
 
 FIELDS = (
@@ -92,7 +94,7 @@ def made_up() -> Material:
     word = Clip(rng.normal(size=8000).astype(np.float32), 1000, 7000)
     speech = (rng.normal(size=30_000).astype(np.float32),)
     takes = Takes(((word, word),), (word,))
-    return Material((takes, takes), speech, speech, speech, speech, (speech[0][:400],))
+    return Material((takes, takes), speech, speech, speech, speech, gather_rooms([speech[0][:400]], 2, 0))
 
 
 def test_scenes_to_listen_to_hold_no_word() -> None:
@@ -101,13 +103,13 @@ def test_scenes_to_listen_to_hold_no_word() -> None:
 
 
 def test_words_are_gathered_with_their_voices_and_apart_from_other_speech(tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path, ("up", "down"))
-    material = gather([corpus, corpus], ("up",), lambda recordings: [[take(recordings[0])]] * len(recordings))
+    corpus, rooms = write_corpus(tmp_path, ("up", "down")), partial(gather_rooms, count=1, seed=1)
+    material = gather([corpus, corpus], ("up",), lambda said: [[take(said[0])]] * len(said), rooms)
     (up,) = material.words
     assert (len(up.recorded), len(up.recorded[0]), up.made) == (8, 2, ())
     assert (len(material.speech), material.near, material.made) == (2 * (4 + 4), (), ())
     with pytest.raises(CorpusError, match="says 'left'"):
-        gather([corpus], ("left",), lambda recordings: [[]] * len(recordings))
+        gather([corpus], ("left",), lambda said: [[]] * len(said), rooms)
 
 
 def test_a_scene_is_the_same_sound_every_time() -> None:

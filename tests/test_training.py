@@ -26,7 +26,7 @@ WORDS = ("up", "down")
 RECIPE = Recipe(
     words=WORDS,
     network=Network(gate=4, dilations=(1, 2, 4)),
-    sounds=Sounds(scenes=4, voices=1, mined=3, kept=2),
+    sounds=Sounds(scenes=4, voices=1, rooms=2, mined=3, kept=2),
     rounds=(2, 2),
     batch=2,
     frames=300,

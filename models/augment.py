@@ -206,7 +206,7 @@ class Scenes:
         if room:
             sound = _reverberate(sound, room.talker)
         if rng.random() < NOISE_SHARE:
-            sources = noise.Sources(self.material.noise, self.material.speech)
+            sources = noise.Sources(self.material.noise, self.material.speech or self.material.made)
             other = noise.draw(sources, SCENE_SAMPLES, rng)
             if room and rng.random() < NOISE_IN_ROOM_SHARE:
                 other = noise.unit(_reverberate(other, room.elsewhere))

@@ -119,6 +119,23 @@ def test_the_exported_model_is_the_trained_one(
     assert "no place for figures" in capsys.readouterr().err
 
 
+def test_a_model_that_is_no_better_stays_out(
+    corpus: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "two.onnx"
+    exported = ["export", "--corpus", str(corpus), "--from", str(trained), "-o", str(path)]
+    assert cli.main(exported) == 0
+    before = path.with_suffix(".plan").read_bytes()
+    assert cli.main([*exported, "--version", "2"]) == 1
+    assert "--force exports all the same" in capsys.readouterr().err
+    assert path.with_suffix(".plan").read_bytes() == before
+    assert cli.main([*exported, "--version", "2", "--force"]) == 0
+    assert WakeModel.load(path.with_suffix(".plan")).version == "2"
+    path.with_suffix(".plan").write_bytes(Path(MODEL).read_bytes())
+    assert cli.main(exported) == 1
+    assert "knows other words" in capsys.readouterr().err
+
+
 def test_a_network_in_integers_hears_the_same(
     corpus: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,82 @@
+"""What a network fires at where no word is said comes back in the next round."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from models import mining, pool
+from models.augment import Hearing, Scenes
+from models.pool import Pool
+from models.recipe import Network, Recipe, Sounds
+from models.sampler import Sampler
+from models.wakeword import WakeWord
+from tests.test_models import made_up
+
+RECIPE = Recipe(
+    words=("up", "down"),
+    network=Network(gate=4, dilations=(1, 2)),
+    sounds=Sounds(scenes=6, mined=7, kept=3, mined_share=0.5, warp=0, masked_mels=0, masked_frames=0),
+    batch=4,
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> WakeWord:
+    """One that is sure of a word wherever it is loud."""
+    torch.manual_seed(0)
+    found = WakeWord(3, RECIPE.network.size())
+    found.normalise(torch.randn(200, 40) * 4 + 8)
+    return found.eval()
+
+
+def test_the_loudest_false_alarms_are_kept(network: WakeWord, tmp_path: Path) -> None:
+    material = made_up()
+    kept = mining.mine(network, material, RECIPE, tmp_path, 1)
+    heard = Scenes(material, Hearing("hamming", words=False), RECIPE.seed)
+    scenes = [heard[mining.APART + number][0] for number in range(RECIPE.sounds.mined)]
+    peaks = [mining._peak(network, frames) for frames in scenes]
+    assert len(kept) == RECIPE.sounds.kept
+    for number, loud in enumerate(np.argsort(peaks)[::-1][: len(kept)]):
+        np.testing.assert_array_equal(kept.frames[number], scenes[loud])
+    assert not kept.targets.any()
+    assert not (tmp_path / "heard.frames").exists()
+    again = mining.mine(WakeWord(3, RECIPE.network.size()), material, RECIPE, tmp_path, 1)
+    np.testing.assert_array_equal(again.frames, kept.frames)
+
+
+def test_a_network_that_is_never_wrong_adds_nothing(network: WakeWord, tmp_path: Path) -> None:
+    silent = WakeWord(3, RECIPE.network.size())
+    silent.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        silent.out.bias[0] += 50
+    kept = mining.mine(silent, made_up(), RECIPE, tmp_path, 2)
+    assert len(kept) == 0
+
+
+def test_steps_draw_from_the_pool_and_from_what_was_mined(tmp_path: Path) -> None:
+    scenes, mined = Pool(tmp_path / "scenes", 6), Pool(tmp_path / "mined", 2)
+    scenes.targets[:], mined.targets[:] = 1, 2
+    sampler = Sampler(RECIPE, scenes)
+    assert set(np.unique(np.concatenate([sampler.batch(step)[1] for step in range(20)]))) == {1}
+    sampler.mined.append(mined)
+    drawn = np.concatenate([sampler.batch(step)[1] for step in range(50)])
+    assert (drawn == 2).mean() == pytest.approx(0.5, abs=0.15)
+    frames, targets = sampler.batch(3)
+    assert (frames.shape, targets.shape) == ((4, RECIPE.frames, 40), (4, RECIPE.frames))
+    torch.testing.assert_close(sampler.batch(3)[0], frames)
+    quiet = msgspec.structs.replace(RECIPE, sounds=msgspec.structs.replace(RECIPE.sounds, mined_share=0.0))
+    alone = Sampler(quiet, scenes)
+    alone.mined.append(mined)
+    assert not (alone.batch(0)[1] == 2).any()
+
+
+def test_rendering_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    scenes = Scenes(made_up(), Hearing("hamming"), 1)
+    whole = pool.render(scenes, tmp_path / "whole", 5)
+    half = pool.render(scenes, tmp_path / "half", 5)
+    half.frames[3:] = 0
+    (tmp_path / "half.done").write_text("3")
+    np.testing.assert_array_equal(pool.render(scenes, tmp_path / "half", 5).frames, whole.frames)

@@ -15,10 +15,12 @@ from models import calibration, card, conditions, evaluate, figures, gate, heari
 from models.card import CardError
 from models.conditions import CONDITIONS, Session, Surroundings
 from models.corpus import CorpusError, Recording, read_manifest, select
+from models.demo import demo
 from models.export import ExportError, annotate, export, metadata
 from models.gate import GateError
 from models.recipe import RecipeError
-from models.synthesize import SynthesisError, demo
+from models.synthesize import Wanted, report, synthesize
+from models.voices import SynthesisError
 
 SEED = 1  # of the order and the noise of an evaluation
 MEASURED_ON = "clean recordings of people it has not met"
@@ -37,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse-train", description="Train and judge wake-word networks.")
-    verbs = parser.add_subparsers(required=True, metavar="train|export|calibrate|evaluate|demo")
+    verbs = parser.add_subparsers(required=True, metavar="train|export|calibrate|evaluate|synthesize|demo")
     verb = verbs.add_parser("train", help="train, or go on with a training")
     _add_corpora(verb)
     verb.add_argument("--out", type=Path, required=True, help="folder for the scenes, the checkpoint and the log")
@@ -69,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--measured-on", default=MEASURED_ON, metavar="TEXT", help=f"default: {MEASURED_ON}")
     verb.add_argument("model", type=Path, help="a .plan")
     verb.set_defaults(verb=_evaluate)
+    _add_synthesize(verbs)
     verb = verbs.add_parser("demo", help="make the demo recording with espeak-ng and flite")
     verb.add_argument("-o", type=Path, required=True, dest="path", help="a .wav file")
     verb.set_defaults(verb=_demo)
@@ -78,6 +81,23 @@ def _parser() -> argparse.ArgumentParser:
 def _add_corpora(verb: argparse.ArgumentParser) -> None:
     told = "folder with manifest.csv and recordings; may be given several times"
     verb.add_argument("--corpus", type=Path, required=True, action="append", dest="corpora", help=told)
+
+
+def _add_synthesize(verbs: argparse._SubParsersAction) -> None:
+    wanted = Wanted(())
+    verb = verbs.add_parser("synthesize", help="a corpus of phrases, near ones and other speech, by synthetic voices")
+    verb.add_argument("--phrase", action="append", required=True, help="to be recognised; may be given several times")
+    verb.add_argument("--out", type=Path, required=True, help="folder for the corpus")
+    verb.add_argument("--takes", type=int, default=wanted.takes, help=f"of each phrase, default: {wanted.takes}")
+    verb.add_argument("--seed", type=int, default=wanted.seed)
+    verb.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="default: one per core")
+    verb.add_argument("--piper", type=Path, metavar="DIR", help="folder with Piper voices, to be heard as well")
+    verb.set_defaults(verb=_synthesize)
+
+
+def _synthesize(options: argparse.Namespace) -> None:
+    wanted = Wanted(tuple(options.phrase), options.takes, options.seed)
+    print(report(synthesize(wanted, options.out, jobs=options.jobs, piper=options.piper)))
 
 
 def _train(options: argparse.Namespace) -> None:

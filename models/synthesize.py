@@ -1,111 +1,162 @@
-"""Speech from the synthesisers that Debian has (espeak-ng, flite): the demo recording, and voices to train on."""
+"""A corpus of synthetic speech in the format of the recordings': phrases, what is nearly one of them, other speech."""
 
 from __future__ import annotations
 
-import itertools
-import subprocess
-import tempfile
-from collections.abc import Iterator
+import csv
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from tqdm import tqdm
 
-from daemon.features import SAMPLE_RATE
-from daemon.recording import read
+from models.confusables import CONFUSABLES as CONFUSABLES
+from models.demo import demo as demo
+from models.demo import span as span
+from models.demo import voices as voices
+from models.engines import at_hand
+from models.script import Take, chunks, write
+from models.takes import Row, make, with_fault
+from models.voices import SynthesisError, Voice
 
-LEVEL = 3000.0  # root mean square of speech, of 32768
-HISS = 10.0  # of the room between the words
-
-# (engine, voice, what it says); the words between are there to be ignored.
-DEMO = (
-    ("flite", "slt", "Good morning. It looks like rain, so take an umbrella with you today."),
-    ("flite", "slt", "Computer."),
-    ("flite", "rms", "The meeting was moved from Tuesday to Thursday afternoon."),
-    ("flite", "rms", "Jarvis."),
-    ("espeak-ng", "en-us+f3", "She sells sea shells on the sea shore, and the view is lovely."),
-    ("flite", "slt", "Snowboy."),
-    ("flite", "awb", "There is a mirror in the hall, and a glass on the table."),
-    ("flite", "rms", "Smart mirror."),
-    ("flite", "slt", "View glass."),
-    ("flite", "rms", "Alexa."),
-)
-
-# What is nearly a word, or a part of it.
-CONFUSABLES = {
-    "alexa": ("Alexander", "a lexicon", "election", "a Lexus", "elects her", "electric", "Alex", "relax", "a legs are"),
-    "computer": ("commuter", "compute", "computing", "competitor", "commute her", "consumer", "come, Peter", "cute"),
-    "jarvis": ("jar", "harvest", "service", "Travis", "jarring", "charge is", "carvings", "nervous", "Marvin"),
-    "smart_mirror": (
-        *("smart", "mirror", "smart phone", "smart meter"),
-        *("start mirroring", "a mere error", "small mirror"),
-    ),
-    "snowboy": ("snow", "boy", "snowball", "so boy", "cowboy", "tomboy", "no boy", "snow plough", "snowed by", "buoy"),
-    "view_glass": (
-        *("view", "glass", "new glass", "view of grass"),
-        *("you pass", "hour glass", "review class", "few glasses"),
-    ),
-}
-
-ACCENTS = ("en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
-TIMBRES = ("", "+m1", "+m3", "+m7", "+f1", "+f2", "+f4")
-PITCHES, RATES = ("30", "50", "70"), ("100", "130", "165")  # espeak-ng's own units, and words per minute
-FLITE_VOICES, STRETCHES = ("slt", "rms", "awb", "kal16"), ("0.85", "1.0", "1.25")
+SETTINGS, JOURNAL, MANIFEST = "settings.json", "takes.jsonl", "manifest.csv"
+HIDDEN = {"number", "text", "pace", "fault"}  # of a row, not in the manifest
+OUTLIER = 1.8  # times longer or shorter than the median of a text, at one pace
+LEAST_TO_COMPARE = 5  # takes of a text that have a median to speak of
+SECONDS_A_LETTER, SECONDS_AROUND, BYTES_A_SECOND, TAKES_A_SECOND = 0.075, 0.75, 17_000, 12
 
 
-class SynthesisError(RuntimeError):
-    """A synthesiser is missing or failed."""
+@dataclass(frozen=True)
+class Wanted:
+    """What a corpus is to hold."""
+
+    phrases: tuple[str, ...]
+    takes: int = 400
+    seed: int = 1
 
 
-def say(text: str, *, engine: str, voice: str, options: tuple[str, ...] = ()) -> NDArray[np.int16]:
-    """Speech at 16 kHz, (n,) int16, at LEVEL; the engine is espeak-ng or flite, `options` are its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "speech.wav"
-        command = {
-            "espeak-ng": ["espeak-ng", "-v", voice, *options, "-w", str(path), text],
-            "flite": ["flite", "-voice", voice, *options, "-t", text, "-o", str(path)],
-        }[engine]
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
-        except FileNotFoundError:
-            raise SynthesisError(f"{engine} is not installed: apt-get install {engine}") from None
-        except subprocess.TimeoutExpired as error:
-            raise SynthesisError(f"{engine} does not come to an end") from error
-        except subprocess.CalledProcessError as error:
-            raise SynthesisError(f"{engine} failed: {error.stderr.decode(errors='replace').strip()}") from error
-        sound = read(path).astype(np.float64)
-    loud = sound[np.abs(sound) > np.abs(sound).max(initial=0) / 30]
-    return np.clip(sound * (LEVEL / np.sqrt(np.mean(loud**2))), -32768, 32767).astype(np.int16)
+def synthesize(wanted: Wanted, folder: Path, *, jobs: int = 0, piper: Path | None = None) -> list[Row]:
+    """Write a corpus, or go on with one that was left unfinished; returns the rows of all takes, faulty ones too."""
+    cast, missing = at_hand(piper)
+    for line in missing:
+        print(line)
+    folder.mkdir(parents=True, exist_ok=True)
+    _settle(folder, wanted, cast)
+    portions = chunks(write(wanted.phrases, wanted.takes, cast, wanted.seed))
+    done = _journal(folder)
+    left = [(number, portion) for number, portion in enumerate(portions) if number not in done]
+    print(_forecast([take for _, portion in left for take in portion], jobs or os.cpu_count() or 1))
+    _say(folder, left, jobs or os.cpu_count() or 1)
+    rows = sorted(chain.from_iterable(_journal(folder).values()), key=lambda row: row.number)
+    return _publish(folder, _outliers(rows))
 
 
-def voices(text: str, count: int, rng: np.random.Generator) -> Iterator[NDArray[np.int16]]:
-    """The text in `count` of all voices that there are, each another one."""
-    espeak = [
-        ("espeak-ng", accent + timbre, ("-p", pitch, "-s", rate))
-        for accent, timbre, pitch, rate in itertools.product(ACCENTS, TIMBRES, PITCHES, RATES)
-    ]
-    flite = [
-        ("flite", voice, ("--setf", f"duration_stretch={stretch}"))
-        for voice, stretch in itertools.product(FLITE_VOICES, STRETCHES)
-    ]
-    share = min(len(flite), count // 3)  # flite's few voices sound more like people
-    chosen = [flite[i] for i in rng.permutation(len(flite))[:share]]
-    chosen += [espeak[i] for i in rng.permutation(len(espeak))[: count - share]]
-    for engine, voice, options in chosen:
-        yield say(text, engine=engine, voice=voice, options=options)
+def _settle(folder: Path, wanted: Wanted, cast: Mapping[str, Sequence[Voice]]) -> None:
+    """Keep what the corpus is made of, and refuse to mix two."""
+    path = folder / SETTINGS
+    text = json.dumps({**asdict(wanted), "voices": {name: [v.name for v in some] for name, some in cast.items()}})
+    if path.exists() and path.read_text("utf-8") != text:
+        raise SynthesisError(f"{folder} holds a corpus of other phrases, takes, seed or voices; take another folder")
+    if not path.exists() and (folder / MANIFEST).exists():
+        raise SynthesisError(f"{folder} holds a corpus that was not made by synthesize; take another folder")
+    path.write_text(text, "utf-8")
 
 
-def span(speech: NDArray[np.int16]) -> tuple[int, int]:
-    """The samples at which synthetic speech, which has silence around it, starts and ends."""
-    heard = np.flatnonzero(np.abs(speech.astype(np.int32)) > np.abs(speech.astype(np.int32)).max(initial=1) / 50)
-    return int(heard[0]), int(heard[-1]) + 1
+def _journal(folder: Path) -> dict[int, list[Row]]:
+    """The rows of each portion that was said to its end."""
+    path = folder / JOURNAL
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    whole = (json.loads(line) for line in lines if line.endswith("\n"))  # a killed process may leave half a line
+    return {entry["portion"]: [Row(**row) for row in entry["rows"]] for entry in whole}
 
 
-def demo() -> NDArray[np.int16]:
-    """The demo recording, (n,) int16 at 16 kHz: always the same sound from the same synthesisers."""
-    rng = np.random.default_rng(1)
-    pieces = [np.zeros(2 * SAMPLE_RATE, np.int16)]
-    for engine, voice, text in DEMO:
-        pieces += [say(text, engine=engine, voice=voice), np.zeros(SAMPLE_RATE, np.int16)]
-    sound = np.concatenate(pieces)
-    return (sound + np.rint(rng.normal(0, HISS, len(sound)))).astype(np.int16)
+def _say(folder: Path, left: list[tuple[int, tuple[Take, ...]]], jobs: int) -> None:
+    """Each portion by a process of its own, since what a synthesiser says depends on what it said before."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["models.cli", "models.takes"])  # each process imports the first as its main module
+    _mend(folder / JOURNAL)
+    with (
+        (folder / JOURNAL).open("a", encoding="utf-8") as journal,
+        context.Pool(jobs, maxtasksperchild=1) as pool,
+        tqdm(total=sum(len(portion) for _, portion in left), unit="take", disable=not left) as bar,
+    ):
+        for number, rows in pool.imap_unordered(_portion, ((folder, *entry) for entry in left)):
+            journal.write(json.dumps({"portion": number, "rows": [asdict(row) for row in rows]}) + "\n")
+            journal.flush()
+            bar.update(len(rows))
+
+
+def _portion(task: tuple[Path, int, tuple[Take, ...]]) -> tuple[int, list[Row]]:
+    folder, number, takes = task
+    return number, make(folder, takes)
+
+
+def _mend(path: Path) -> None:
+    """Take away the half line that a killed process left."""
+    if path.exists():
+        text = path.read_bytes()
+        path.write_bytes(text[: text.rfind(b"\n") + 1])
+
+
+def _forecast(takes: Sequence[Take], jobs: int) -> str:
+    seconds = sum(SECONDS_AROUND + SECONDS_A_LETTER * sum(len(u.text) for u in take.utterances()) for take in takes)
+    return (
+        f"{len(takes)} clips to make, about {seconds / 60:.0f} minutes of sound and "
+        f"{seconds * BYTES_A_SECOND / 1e6:.0f} MB, in about {len(takes) / TAKES_A_SECOND / jobs / 60:.1f} minutes"
+    )
+
+
+def _outliers(rows: Sequence[Row]) -> list[Row]:
+    """Rows of takes that are much longer or shorter than the same text at the same pace by others are faulty."""
+    lengths: dict[str, list[float]] = defaultdict(list)
+    for row in _sound(rows):
+        lengths[row.text].append(_length(row))
+    medians = {text: float(np.median(some)) for text, some in lengths.items() if len(some) >= LEAST_TO_COMPARE}
+    return [with_fault(row, row.fault or _far(row, medians)) for row in rows]
+
+
+def _sound(rows: Sequence[Row]) -> Iterator[Row]:
+    return (row for row in rows if not row.fault)
+
+
+def _length(row: Row) -> float:
+    return (row.speech_end_s - row.speech_start_s) * row.pace
+
+
+def _far(row: Row, medians: Mapping[str, float]) -> str:
+    ratio = _length(row) / medians.get(row.text, _length(row) or 1.0)
+    if 1 / OUTLIER <= ratio <= OUTLIER:
+        return ""
+    return "too long for the text" if ratio > 1 else "too short for the text"
+
+
+def _publish(folder: Path, rows: list[Row]) -> list[Row]:
+    """The manifest, written last and at once; faulty clips are removed."""
+    for row in rows:
+        if row.fault:
+            (folder / row.file).unlink(missing_ok=True)
+    names = [field.name for field in fields(Row) if field.name not in HIDDEN]
+    draft = folder / f"{MANIFEST}.part"
+    with draft.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(row) for row in _sound(rows))
+    draft.replace(folder / MANIFEST)
+    return rows
+
+
+def report(rows: Sequence[Row]) -> str:
+    """How many clips there are, of what, and how many were dropped for what reason."""
+    kept = list(_sound(rows))
+    hours = sum(row.duration_s for row in kept) / 3600
+    kinds = Counter(row.label.split(":")[0] for row in kept)
+    faults = Counter(row.fault for row in rows if row.fault)
+    lines = [f"{len(kept)} clips, {hours:.2f} hours, {len({row.speaker for row in kept})} voices"]
+    lines += [f"  {count:6} {name}" for name, count in sorted(kinds.items())]
+    lines += [f"  {count:6} dropped: {fault}" for fault, count in faults.most_common()]
+    return "\n".join(lines)

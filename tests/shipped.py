@@ -11,7 +11,7 @@ from daemon.features import SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import WakeModel
 from daemon.recording import read
-from models.synthesize import HISS
+from models.demo import HISS
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "shipped" / "six_words.plan"

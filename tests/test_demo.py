@@ -8,7 +8,8 @@ import pytest
 from daemon.features import SAMPLE_RATE
 from daemon.recording import read
 from models.cli import main
-from models.synthesize import LEVEL, SynthesisError, say, span, voices
+from models.demo import LEVEL, say, span, voices
+from models.voices import SynthesisError
 from tests.shipped import DEMO
 
 

@@ -21,7 +21,7 @@ from daemon.features import SAMPLE_RATE
 from daemon.mqtt import availability
 from daemon.recording import read
 from models.corpus import read_manifest, select
-from models.synthesize import DEMO
+from models.demo import DEMO
 from tests.mosquitto import Mosquitto, Subscriber, free_port
 from tests.shipped import CORPUS, MODEL, ROOT, model, sound, word_end
 from tests.shipped import DEMO as DEMO_WAV

@@ -1,0 +1,98 @@
+"""The script of a synthetic corpus: every take of it, who says it and how, from a seed and before anything is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.confusables import confusables
+from models.sentences import command, sentences
+from models.voices import Utterance, Voice
+
+SHARES = {"piper": 6, "espeak-ng": 3, "flite": 2, "festival": 2}  # of the takes, by how many people an engine has
+VARIED = {"piper": 0.4, "espeak-ng": 0.5, "flite": 0.9, "festival": 0.9}  # of an engine's takes are changed by vocoder
+CONFUSABLE_SHARE = 40  # takes of the phrase for one of each confusable
+CARRIED_SHARE = 0.15  # of the takes of a phrase, with a command before or after it
+RATES = (0.8, 1.25)
+CHUNK = 24  # takes that one fresh process says
+
+
+@dataclass(frozen=True)
+class Take:
+    """What is said once: the phrase or a text that is not one, between two other texts or none."""
+
+    number: int  # and seed of what is random about it
+    kind: str  # wakeword or speech
+    label: str
+    phrase: str  # to which it belongs; empty for ordinary speech
+    before: str
+    text: str
+    after: str
+    voice: Voice
+    rate: float
+    pitch: float
+    varied: bool
+
+    def utterances(self) -> list[Utterance]:
+        """What the engine is to say, one after the other."""
+        texts = (self.before, self.text, self.after)
+        return [Utterance(text, self.voice, self.rate, self.pitch) for text in texts if text]
+
+
+def label(phrase: str) -> str:
+    """The phrase as a manifest has it."""
+    return "_".join(phrase.lower().split())
+
+
+def write(phrases: Sequence[str], count: int, voices: Mapping[str, Sequence[Voice]], seed: int) -> list[Take]:
+    """`count` takes of each phrase and as many sentences, and fewer of each confusable; voices by engine."""
+    rng = np.random.default_rng(seed)
+    takes: list[Take] = []
+    for kind, name, phrase, text, times in _lines(phrases, count, rng):
+        for voice in _cast(voices, times, rng):
+            before, after = _around(rng) if kind == "wakeword" else ("", "")
+            rate, pitch = float(np.exp(rng.uniform(*np.log(RATES)))), float(rng.uniform(-1, 1))
+            varied = bool(rng.random() < VARIED[voice.engine])
+            number = len(takes)
+            takes.append(Take(number, kind, name, phrase, before, text, after, voice, rate, pitch, varied))
+    return takes
+
+
+def chunks(takes: Sequence[Take]) -> list[tuple[Take, ...]]:
+    """All takes in the portions of one engine that a process says one after the other."""
+    by_engine: dict[str, list[Take]] = {}
+    for take in takes:
+        by_engine.setdefault(take.voice.engine, []).append(take)
+    return [tuple(some[at : at + CHUNK]) for some in by_engine.values() for at in range(0, len(some), CHUNK)]
+
+
+def _lines(phrases: Sequence[str], count: int, rng: np.random.Generator) -> Iterator[tuple[str, str, str, str, int]]:
+    """Kind, label, phrase, text and how many takes of it."""
+    others = set(phrases)
+    for phrase in phrases:
+        yield "wakeword", label(phrase), phrase, phrase, count
+    for phrase in phrases:
+        for text in confusables(phrase):
+            if text not in others:
+                yield "speech", f"confusable:{text}", phrase, text, max(1, count // CONFUSABLE_SHARE)
+    for sentence in sentences(count, phrases, rng):
+        yield "speech", "sentence", "", sentence, 1
+
+
+def _cast(voices: Mapping[str, Sequence[Voice]], count: int, rng: np.random.Generator) -> Iterator[Voice]:
+    """Voices for so many takes: engines by their shares, and each voice of one before any comes again."""
+    names = sorted(voices)
+    shares = np.array([SHARES[name] for name in names], float)
+    for at, times in enumerate(rng.multinomial(count, shares / shares.sum())):
+        ours = voices[names[at]]
+        rounds = -(-int(times) // len(ours))
+        order = np.concatenate([rng.permutation(len(ours)) for _ in range(rounds)]) if rounds else ()
+        yield from (ours[int(index)] for index in order[: int(times)])
+
+
+def _around(rng: np.random.Generator) -> tuple[str, str]:
+    if rng.random() >= CARRIED_SHARE:
+        return "", ""
+    return ("", command(rng)) if rng.random() < 0.7 else (command(rng), "")

@@ -1,8 +1,8 @@
 """Rooms as pairs of impulse responses, measured ones and ones simulated by the image source method.
 
-A simulated room is a shoebox between a small bathroom and a living room. Its reflections are computed one by one for as
-long as all of them are found within ORDER; what follows is noise that decays as the room does. Every response starts
-with its direct sound, so that no word end moves.
+A simulated room is a shoebox between a small bathroom and a large living room. Its early reflections are computed one
+by one; what follows is noise that decays as the room does. Every response starts with its direct sound, so that no
+word end moves.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ HEIGHT_M = (0.4, 1.9)
 MARGIN_M = 0.15  # between anything and a wall
 DARKER = (0.0, 0.35)  # the decay gets shorter by this power of the frequency, as carpets, curtains and air make it
 PIVOT_HZ = 500.0  # up to which the decay is as long as was asked
-ORDER = 18  # of reflections that are computed one by one
-JOINT_S = 0.02  # of reflections that set the level of the noise after them
+EARLY_S = 0.06  # after which reflections are too dense to be told apart
+JOINT_S = 0.02  # of early reflections that set the level of the noise after them
 LONGEST_S = 1.0
 WINDOW = 128
 SPEED_OF_SOUND = 343.0
@@ -77,8 +77,9 @@ def gather_rooms(measured: Sequence[Audio], count: int, seed: int) -> Rooms:
 
 
 def direct(response: Audio) -> Audio:
-    """An impulse response that starts with its direct sound, at unit energy, so that no word end moves."""
-    return _unit(response[int(np.argmax(np.abs(response))) :])
+    """A measured response from its direct sound on, LONGEST_S at most, at unit energy."""
+    first = int(np.argmax(np.abs(response)))
+    return _unit(response[first : first + round(LONGEST_S * SAMPLE_RATE)])
 
 
 def place(rng: np.random.Generator) -> Place:
@@ -106,18 +107,18 @@ def simulate(where: Place, darker: float, rng: np.random.Generator) -> Room:
     """The room at a place; `darker` says how much faster high sound decays, 0 for all alike."""
     pra.constants.set("num_threads", 1)  # the order in which reflections are added up changes their last bits
     walls = pra.Material(_absorption(where.size, where.rt60))
-    box = pra.ShoeBox(where.size, fs=SAMPLE_RATE, materials=walls, max_order=ORDER, use_rand_ism=False)
+    order = int(np.ceil(SPEED_OF_SOUND * EARLY_S * np.linalg.norm(1 / where.size)))  # of the latest of them
+    box = pra.ShoeBox(where.size, fs=SAMPLE_RATE, materials=walls, max_order=order, use_rand_ism=False)
     sources = (where.talker, where.elsewhere)
     for source in sources:
         box.add_source(source)
     box.add_microphone(where.microphone)
     box.compute_rir()
-    complete_s = ORDER / (SPEED_OF_SOUND * np.linalg.norm(1 / where.size))
     responses = []
     for source, found in zip(sources, box.rir[0], strict=True):
         first = pra.constants.get("frac_delay_length") // 2
         first += round(float(np.linalg.norm(source - where.microphone)) / SPEED_OF_SOUND * SAMPLE_RATE)
-        early = found[first : round(complete_s * SAMPLE_RATE)]
+        early = found[first : round(EARLY_S * SAMPLE_RATE)]
         responses.append(_unit(_darkened(_prolonged(early, where.rt60, rng), where.rt60, darker)))
     return Room(*responses)
 

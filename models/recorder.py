@@ -14,7 +14,7 @@ from models.noise import BLOCK, SILENCE, speech_level
 Audio = NDArray[np.float32]
 
 MICROPHONE_SHARE = 0.7
-GAIN_DB = (-30.0, 6.0)
+GAIN_DB = (-24.0, 12.0)  # -30 to +6 dB of what people record, as scenes are made 6 dB below that
 FLOOR_DB = (-95.0, -60.0)  # of the recording chain's own hiss
 HUM_SHARE, HUM_DB, MAINS_HZ, HARMONICS = 0.12, (-80.0, -50.0), (50, 60), 5
 HUM_SAMPLES = SAMPLE_RATE // 10  # whole periods of either

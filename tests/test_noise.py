@@ -69,7 +69,7 @@ def test_all_talkers_of_a_babble_are_equally_loud() -> None:
     heard = noise.babble(voices, 60, LENGTH, np.random.default_rng(0))
     spectrum = np.abs(np.fft.rfft(heard))
     peaks = [spectrum[k * 500 * LENGTH // SAMPLE_RATE] for k in (1, 2, 3)]
-    assert min(peaks) > 0
+    assert min(peaks) > 0.1 * max(peaks)
     one = noise.babble(voices[2:], 1, LENGTH, np.random.default_rng(0))
     assert rms(one) == pytest.approx(1, rel=1e-3)
 

@@ -84,3 +84,8 @@ def test_a_slow_gain_brings_levels_together_within_its_limit() -> None:
     gain = np.abs(heard[sound != 0] / sound[sound != 0])
     assert 20 * np.log10(gain.max()) <= MOST_DB + 0.01
     assert 20 * np.log10(gain.min()) >= -MOST_DB - 0.01
+
+
+def test_a_slow_gain_leaves_a_steady_sound_from_its_start_on() -> None:
+    sound = hiss(4 * SECOND, 0.1)
+    np.testing.assert_allclose(recorder.levelled(sound, 0.5, 0.9), sound, rtol=0.2, atol=1e-6)

@@ -9,7 +9,8 @@ from itertools import islice, permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from models.phonemes import VOWELS, Phones, dictionary, distances, mnemonics, numbers, pronunciations
+from models.espeak import mnemonics
+from models.phonemes import VOWELS, Phones, dictionary, distances, numbers, pronunciations
 
 # Found by ear.
 CONFUSABLES = {
@@ -39,7 +40,6 @@ def confusables(phrase: str) -> list[str]:
     words = phrase.lower().split()
     by_hand = CONFUSABLES.get("_".join(words), ())
     kinds = (
-        (by_hand, len(by_hand)),
         (_parts(words), PARTS),
         (_orders(words), ORDERS),
         (_replaced(words), REPLACED),
@@ -47,7 +47,7 @@ def confusables(phrase: str) -> list[str]:
         (_pairs(phrase), PAIRS),
         (_rhymes(words), RHYMES),
     )
-    chosen: dict[Phones, str] = {}
+    chosen: dict[Phones, str] = {pronunciations(text)[0]: text.lower() for text in by_hand}
     for texts, most in kinds:
         by_sound = ((pronunciations(text)[0], text.lower()) for text in texts if not sounds_like(phrase, text))
         fresh = ((sound, text) for sound, text in by_sound if sound not in chosen)

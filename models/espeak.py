@@ -43,6 +43,7 @@ INHUMAN = (
 )
 PACE, LEAST_PACE, MOST_PACE = 140, 80, 260  # words per minute
 PITCH, PITCH_SPAN = 50, 30  # of espeak-ng's scale from 0 to 99
+UNHEARD = "',%=_| \n"  # marks between phonemes
 
 # From speak_lib.h
 SYNCHRONOUS, PHONEME_EVENTS = 2, 1
@@ -99,11 +100,25 @@ class Library:
         self.espeak.espeak_Info(ctypes.byref(path))
         return Path((path.value or b"").decode())
 
-    def say(self, utterance: Utterance) -> Spoken:
-        accent, _, variant = utterance.voice.name.partition("+")
+    def choose(self, voice: str) -> None:
+        """Speak as a voice of ours from here on."""
+        accent, _, variant = voice.partition("+")
         name = f"{ACCENTS[accent]}+{variant}" if variant else ACCENTS[accent]
         if self.espeak.espeak_SetVoiceByName(name.encode()):
-            raise SynthesisError(f"espeak-ng has no voice {utterance.voice.name}")
+            raise SynthesisError(f"espeak-ng has no voice {voice}")
+
+    def transcribe(self, text: str) -> str:
+        """Its phonemes of a text, all clauses joined."""
+        translate = self.espeak.espeak_TextToPhonemes
+        translate.restype = ctypes.c_char_p
+        left = ctypes.c_char_p(text.encode())
+        clauses = []
+        while left.value is not None:
+            clauses.append(translate(ctypes.byref(left), UTF8, 0) or b"")
+        return b"".join(clauses).decode("utf-8", "replace")
+
+    def say(self, utterance: Utterance) -> Spoken:
+        self.choose(utterance.voice.name)
         pace = min(MOST_PACE, max(LEAST_PACE, round(PACE * utterance.rate)))
         self.espeak.espeak_SetParameter(RATE_PARAMETER, pace, 0)
         self.espeak.espeak_SetParameter(PITCH_PARAMETER, round(PITCH + PITCH_SPAN * utterance.pitch), 0)
@@ -120,6 +135,13 @@ class Library:
 @cache
 def _library() -> Library:
     return Library()
+
+
+@cache
+def mnemonics(text: str, accent: str) -> str:
+    """How it says a text, without stress and gaps."""
+    _library().choose(accent)
+    return "".join(c for c in _library().transcribe(text) if c not in UNHEARD)
 
 
 def espeak_voices() -> tuple[Voice, ...]:

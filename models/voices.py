@@ -142,8 +142,11 @@ def festival(utterances: Sequence[Utterance]) -> list[Spoken]:
 
 def _scheme(utterance: Utterance, path: Path) -> str:
     text = utterance.text.replace("\\", " ").replace('"', " ")
+    pace = f"(Parameter.set 'Duration_Stretch {1 / utterance.rate:.3f})"
+    if utterance.voice.name.endswith("_hts"):
+        pace = f'(set! hts_engine_params (append hts_engine_params \'(("-r" {utterance.rate:.3f}))))'
     return (
-        f"(voice_{utterance.voice.name}) (Parameter.set 'Duration_Stretch {1 / utterance.rate:.3f}) "
+        f"(voice_{utterance.voice.name}) {pace} "
         f'(set! said (utt.synth (Utterance Text "{text}"))) '
         f'(utt.save.wave said "{path}.wav" \'riff) (utt.save.segs said "{path}.segs")'
     )

@@ -42,12 +42,13 @@ INHUMAN = (
     "whisper",
 )
 PACE, LEAST_PACE, MOST_PACE = 140, 80, 260  # words per minute
+VOLUME = 35  # percent: at full volume some voices are clipped
 PITCH, PITCH_SPAN = 50, 30  # of espeak-ng's scale from 0 to 99
 UNHEARD = "',%=_| \n"  # marks between phonemes
 
 # From speak_lib.h
 SYNCHRONOUS, PHONEME_EVENTS = 2, 1
-RATE_PARAMETER, PITCH_PARAMETER = 1, 3
+RATE_PARAMETER, VOLUME_PARAMETER, PITCH_PARAMETER = 1, 2, 3
 CHARACTERS, UTF8, END_PAUSE = 1, 1, 0x1000
 LIST_TERMINATED, PHONEME = 0, 7
 
@@ -121,6 +122,7 @@ class Library:
         self.choose(utterance.voice.name)
         pace = min(MOST_PACE, max(LEAST_PACE, round(PACE * utterance.rate)))
         self.espeak.espeak_SetParameter(RATE_PARAMETER, pace, 0)
+        self.espeak.espeak_SetParameter(VOLUME_PARAMETER, VOLUME, 0)
         self.espeak.espeak_SetParameter(PITCH_PARAMETER, round(PITCH + PITCH_SPAN * utterance.pitch), 0)
         self.sound, self.starts = [], []
         text = utterance.text.encode()

@@ -15,7 +15,7 @@ SHARES = {"piper": 6, "espeak-ng": 3, "flite": 2, "festival": 2}  # of the takes
 VARIED = {"piper": 0.4, "espeak-ng": 0.5, "flite": 0.9, "festival": 0.9}  # of an engine's takes are changed by vocoder
 CONFUSABLE_SHARE = 40  # takes of the phrase for one of each confusable
 CARRIED_SHARE = 0.15  # of the takes of a phrase, with a command before or after it
-RATES = (0.8, 1.25)
+RATES = (0.6, 1.1)  # of an engine's own pace, which is too fast for a word said by itself
 CHUNK = 24  # takes that one fresh process says
 
 

@@ -78,7 +78,7 @@ def _journal(folder: Path) -> dict[int, list[Row]]:
 def _say(folder: Path, left: list[tuple[int, tuple[Take, ...]]], jobs: int) -> None:
     """Each portion by a process of its own, since what a synthesiser says depends on what it said before."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["models.cli", "models.takes"])  # each process imports the first as its main module
+    context.set_forkserver_preload(["models.evaluate", "models.export", "models.takes"])  # what a process imports
     _mend(folder / JOURNAL)
     with (
         (folder / JOURNAL).open("a", encoding="utf-8") as journal,

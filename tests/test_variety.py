@@ -1,4 +1,4 @@
-"""Another speaker says the same thing: pitch, tract and pace change as asked, and every moment is where it is said to be."""
+"""Another speaker says the same: pitch, tract and pace change as asked, and every moment is where it is said to be."""
 
 import math
 

@@ -1,6 +1,5 @@
 """Every engine speaks, tells its phonemes, and says the same again; what is missing is named."""
 
-import json
 from functools import cache
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from daemon.features import SAMPLE_RATE
-from models import piper
 from models.engines import ENGINES, at_hand
 from models.espeak import espeak_voices
 from models.voices import Spoken, SynthesisError, Utterance, Voice, at_16_khz, run

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pulse
+from daemon.aggregate import Aggregator
 from daemon.detector import Detection, Detector, end_of
 from daemon.features import FRAMES_PER_SECOND, MELS, SAMPLE_RATE, LogMel
 from daemon.model import WakeModel
@@ -36,6 +37,10 @@ class Listener:
             refractory=round(refractory_s * FRAMES_PER_SECOND),
             warm_up=model.plan.delay[0],
         )
+        self._aggregator = None
+        if model.parts is not None:
+            self._aggregator = Aggregator(model.parts, len(model.words), warm_up=model.plan.delay[0])
+        self._scores = np.zeros((self.pulse, len(model.words)), np.float32)  # of words that are heard part by part
         self._frames = np.zeros((1, self.pulse, MELS), np.float32)  # of the pulse that is being filled
         self._start(0)
 
@@ -43,6 +48,8 @@ class Listener:
         self._features.reset()
         self._state.reset()
         self._detector.reset()
+        if self._aggregator is not None:
+            self._aggregator.reset()
         self._filled = 0
         self._first_sample = first_sample
         self._next_sample = first_sample
@@ -69,8 +76,12 @@ class Listener:
         return self.push(self._next_sample, np.zeros(TAIL, np.int16))
 
     def _run(self) -> list[Detection]:
-        (posteriors,) = self._state.run(self._frames)  # (1, pulse, 1 + words)
+        (posteriors,) = self._state.run(self._frames)  # (1, pulse, 1 + words), or (1, pulse, 1 + words * parts)
+        found = posteriors[0, :, 1:]
+        if self._aggregator is not None:
+            self._aggregator.push_all(found, self._scores)
+            found = self._scores
         return [
             replace(d, sample=self._first_sample + d.sample, end_sample=self._first_sample + d.end_sample)
-            for d in self._detector.push_all(posteriors[0, :, 1:])
+            for d in self._detector.push_all(found)
         ]

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pulse
 from daemon import operating
+from daemon.aggregate import Parts
 from daemon.config import TOPIC_LEVEL
 from daemon.features import MELS, FeatureMismatch, window_function_of
 
@@ -17,7 +18,8 @@ T = TypeVar("T")
 
 OPERATING_POINTS = "operating_points"
 MAX_WORDS = 100
-MAX_FRAMES = 1000  # bound on smoothing and onset_to_end
+MAX_FRAMES = 1000  # bound on smoothing, onset_to_end and the window of word parts
+MAX_PARTS = 10  # of a word
 
 
 class ModelError(ValueError):
@@ -34,6 +36,7 @@ class WakeModel:
     language: str | None
     window_function: str  # of its features
     words: tuple[str, ...]  # ids, in the order of the network's outputs after "none"
+    parts: Parts | None  # of each word, where the network's outputs are those
     thresholds: Mapping[str, float]  # recommended, per word
     smoothing: int  # frames over which its thresholds hold
     onset_to_end: int  # frames from the first one that says a word to the word's end
@@ -64,18 +67,23 @@ def _interpret(plan: pulse.Plan, path: Path) -> WakeModel:
     thresholds = _thresholds(_json(metadata, "thresholds", dict, path), words, path)
     detector = _json(metadata, "detector", dict, path)
     smoothing, onset_to_end = (_frames(detector, key, path) for key in ("smoothing", "onset_to_end"))
+    parts = _parts(detector, path)
+    classes = 1 + len(words) * (1 if parts is None else parts.count)
     shapes = [tuple(port.shape) for port in (*plan.inputs.values(), *plan.outputs.values())]
-    if shapes != [(1, plan.pulse, MELS), (1, plan.pulse, len(words) + 1)]:
+    if shapes != [(1, plan.pulse, MELS), (1, plan.pulse, classes)]:
         raise ModelError(
             f"cannot use the model {path}: it maps {shapes[0]} to {shapes[1:]}, where (1, {plan.pulse}, {MELS}) frames "
-            f"to (1, {plan.pulse}, {len(words) + 1}) posteriors were expected"
+            f"to (1, {plan.pulse}, {classes}) posteriors were expected"
         )
     dtypes = (*plan.input_dtypes, *plan.output_dtypes)
     if set(dtypes) != {"float32"}:
         raise ModelError(f"cannot use the model {path}: it maps {dtypes[0]} to {dtypes[1]}, where both must be float32")
     language, version = metadata.get("language"), metadata.get("version", "")
     points = _operating_points(metadata, path)
-    return WakeModel(plan, path, version, language, window_function, words, thresholds, smoothing, onset_to_end, points)
+    return WakeModel(
+        *(plan, path, version, language, window_function, words, parts),
+        *(thresholds, smoothing, onset_to_end, points),
+    )
 
 
 def _operating_points(metadata: Mapping[str, str], path: Path) -> operating.Points:
@@ -103,6 +111,22 @@ def _thresholds(given: Mapping[str, object], words: tuple[str, ...], path: Path)
     if set(numbers) != set(words) or not all(0 < value <= 1 for value in numbers.values()):
         raise ModelError(f"cannot use the model {path}: its thresholds do not give a number in (0, 1] for each word")
     return {word: float(numbers[word]) for word in words}
+
+
+def _parts(detector: Mapping[str, object], path: Path) -> Parts | None:
+    if "parts" not in detector:
+        return None
+    stated = detector["parts"]
+    if not isinstance(stated, dict):
+        raise ModelError(f"cannot use the model {path}: its parts of words are {stated!r}, where a dict was expected")
+    count, smoothing, window = (_frames(stated, key, path) for key in ("count", "smoothing", "window"))
+    parts = Parts(count, smoothing, window)
+    if not 2 <= count <= MAX_PARTS or parts.starts < 1:
+        raise ModelError(
+            f"cannot use the model {path}: {count} parts of {smoothing} frames in a window of {window}, where 2 to "
+            f"{MAX_PARTS} that fit into it were expected"
+        )
+    return parts
 
 
 def _frames(detector: Mapping[str, object], key: str, path: Path) -> int:

@@ -13,7 +13,7 @@ ROOMS = {"daemon", "pulse", "models"}
 OPEN_DOORS = {
     "pulse": set(),
     "daemon": {"pulse"},
-    "models": {"pulse", "daemon.features", "daemon.detector", "daemon.recording", "daemon.model"},
+    "models": {"pulse", "daemon.aggregate", "daemon.features", "daemon.detector", "daemon.recording", "daemon.model"},
 }
 FORBIDDEN_ON_A_SATELLITE = ("onnx", "onnxruntime", "scipy", "torch", "models", "soundfile", "amqtt")
 FORBIDDEN_ON_A_SATELLITE += ("pulse.load", "pulse.pulsify", "pulse.peers")

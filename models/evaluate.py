@@ -87,9 +87,9 @@ def _detections(detector: Detector, stream: Scored) -> list[Detection]:
     return [detection for row in stream.posteriors if (detection := detector.push(row)) is not None]
 
 
-def onset_to_end(scored: Sequence[Scored], thresholds: Mapping[str, float]) -> int:
+def onset_to_end(scored: Sequence[Scored], thresholds: Mapping[str, float], *, smoothing: int = SMOOTHING) -> int:
     """Frames from the first one that is sure of a word to the word's end: the median over all words that are hit."""
-    detector = Detector(list(thresholds.items()), smoothing=SMOOTHING, onset_to_end=0, refractory=100, warm_up=0)
+    detector = Detector(list(thresholds.items()), smoothing=smoothing, onset_to_end=0, refractory=100, warm_up=0)
     offsets = []
     for stream in scored:
         first, last = stream.hit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import pulse
+from daemon.aggregate import Parts
 from daemon.features import MELS, METADATA_KEY, describe
 from models.evaluate import SMOOTHING
+from models.parts import PartNetwork
 from models.recipe import Recipe
 from models.wakeword import WakeWord
 
@@ -24,12 +27,15 @@ PROVEN_FRAMES = 401  # beyond the receptive field
 PULSE = 8  # frames: 80 ms
 
 
+Network = WakeWord | PartNetwork
+
+
 class ExportError(RuntimeError):
     """The exported network is not the trained one."""
 
 
 class _Posteriors(nn.Module):
-    def __init__(self, network: WakeWord) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
@@ -37,7 +43,7 @@ class _Posteriors(nn.Module):
         return self.network(features).softmax(-1)
 
 
-def export(network: WakeWord, path: Path, metadata: Mapping[str, str]) -> None:
+def export(network: Network, path: Path, metadata: Mapping[str, str]) -> None:
     """Write `path` (.onnx: frames (1, S, MELS) to posteriors (1, S - delay, classes)) and the .plan beside it."""
     module = _Posteriors(network).eval()
     frames = torch.from_numpy(_frames(network.receptive_field))
@@ -58,6 +64,10 @@ def export(network: WakeWord, path: Path, metadata: Mapping[str, str]) -> None:
     with torch.inference_mode():
         expected = module(frames).numpy()
     prove(plan, frames.numpy(), expected)
+
+
+def _noise(receptive_field: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(8, 4, (1, receptive_field + PROOF_FRAMES, MELS)).astype(np.float32)
 
 
 def _save(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> pulse.Plan:
@@ -86,13 +96,19 @@ def _frames(receptive_field: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(8, 4, (1, receptive_field + PROVEN_FRAMES, MELS)).astype(np.float32)
 
 
-def metadata(made: Recipe, thresholds: Mapping[str, float], *, onset_to_end: int, version: str) -> dict[str, str]:
-    """What a satellite must know of a network to use it."""
+def metadata(
+    made: Recipe, thresholds: Mapping[str, float], *, onset_to_end: int, version: str, parts: Parts | None = None
+) -> dict[str, str]:
+    """What a satellite must know of a network to use it; `parts` where it knows parts of words."""
+    smoothing = SMOOTHING if parts is None else 1  # the scores of words heard part by part are smooth already
+    detector: dict[str, object] = {"smoothing": smoothing, "onset_to_end": onset_to_end}
+    if parts is not None:
+        detector["parts"] = asdict(parts)
     return {
         METADATA_KEY: json.dumps(describe(made.window_function)),
         "words": json.dumps(made.words),
         "thresholds": json.dumps(dict(thresholds)),
-        "detector": json.dumps({"smoothing": SMOOTHING, "onset_to_end": onset_to_end}),
+        "detector": json.dumps(detector),
         "language": "en",
         "version": version,
     }

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import pulse
+from daemon.aggregate import aggregate
 from daemon.detector import REFRACTORY_S, end_of, smooth
 from daemon.features import FRAMES_PER_SECOND, MELS, SAMPLE_RATE, LogMel
 from daemon.model import WakeModel
@@ -84,7 +85,7 @@ class _Part:
 
 
 def posteriors(plan: pulse.Plan, frames: Floats) -> Floats:
-    """(frames, words) pulse by pulse as on a satellite, as far as pulses are full; 0 while the satellite is deaf."""
+    """Of all but "none", (frames, classes), pulse by pulse as on a satellite; 0 while the satellite is deaf."""
     state, length = pulse.State(plan), plan.pulse
     given = frames[: len(frames) // length * length].reshape(-1, 1, length, MELS)
     found = [state.run(pulse_of_frames)[0][0, :, 1:].copy() for pulse_of_frames in given]
@@ -95,7 +96,10 @@ def posteriors(plan: pulse.Plan, frames: Floats) -> Floats:
 
 def scores(model: WakeModel, samples: NDArray[np.int16]) -> Floats:
     """What the satellite compares with its thresholds, (frames, words), of a stream from its first sample on."""
-    return smooth(posteriors(model.plan, LogMel(model.window_function).push(samples)), model.smoothing)
+    found = posteriors(model.plan, LogMel(model.window_function).push(samples))
+    if model.parts is not None:
+        found = aggregate(found, model.parts)
+    return smooth(found, model.smoothing)
 
 
 def decide(found: Floats, thresholds: Sequence[float]) -> list[tuple[int, int]]:

@@ -171,6 +171,10 @@ def altered(tmp_path: Path, **metadata: object) -> Path:
     return path
 
 
+def detector(**more: object) -> dict[str, object]:
+    return {"smoothing": 1, "onset_to_end": 16, **more}
+
+
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
@@ -186,6 +190,12 @@ def altered(tmp_path: Path, **metadata: object) -> Path:
         ({"thresholds": "[]"}, "no JSON dict"),
         ({"detector": {"smoothing": 0, "onset_to_end": 16}}, "smoothing"),
         ({"detector": {"smoothing": 10**9, "onset_to_end": 16}}, "smoothing"),
+        ({"detector": detector(parts=3)}, "parts of words are 3"),
+        ({"detector": detector(parts={"count": 3, "smoothing": 10})}, "window of None"),
+        ({"detector": detector(parts={"count": 1, "smoothing": 10, "window": 200})}, "1 parts of 10 frames"),
+        ({"detector": detector(parts={"count": 11, "smoothing": 10, "window": 200})}, "2 to 10 that fit"),
+        ({"detector": detector(parts={"count": 3, "smoothing": 100, "window": 200})}, "in a window of 200"),
+        ({"detector": detector(parts={"count": 2, "smoothing": 10, "window": 200})}, r"\(1, 8, 13\) posteriors were"),
     ],
 )
 def test_a_model_for_another_satellite_is_refused(tmp_path: Path, metadata: dict, said: str) -> None:

@@ -13,8 +13,8 @@ and the last part is the one said now: a word that was said raises no score for 
 
 The combination is found by dynamic programming over sums of logarithms: for each frame at which the window can start,
 the best first i parts since then are kept, for i up to M - 1, and each new frame extends them all at once. That is
-exact, and takes two vector operations per part and frame. Part i enters (M - i) (smoothing - 1) frames late, so that
-parts that follow each other there by at least one frame are as far apart as they must be.
+exact, and takes an addition and a maximum of vectors per part and frame. Part i enters (M - i) (smoothing - 1) frames
+late, so that parts that follow each other there by at least one frame are as far apart as they must be.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ class Aggregator:
         )
         self._means = np.zeros((BLOCK, count, words))
         self._logs = np.zeros((BLOCK, count, words, 1), np.float32)
-        # Of the first 1 to M - 1 parts, by the frame at which the window starts, which is numbered modulo their number.
-        self._best = np.zeros((count - 1, words, parts.starts + count - 1), np.float32)
-        self._extended = np.zeros(self._best.shape[1:], np.float32)
+        # Of the first 0 to M - 1 parts, by the frame at which the window starts, which is numbered modulo their number.
+        self._best = np.zeros((count, words, parts.starts + count - 1), np.float32)
+        self._extended = np.zeros((count - 1, *self._best.shape[1:]), np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Start a new stream, before which nothing was said."""
         self._recent.fill(0)
-        self._best.fill(-np.inf)
+        self._best[1:] = -np.inf
         self._frame = 0
 
     def push_all(self, posteriors: NDArray[np.float32], scores: NDArray[np.float32]) -> None:
@@ -107,9 +107,7 @@ class Aggregator:
         """Extend what was said before by one frame, (parts, words, 1), and write the words' sums, (words,)."""
         best, starts = self._best, self._best.shape[2]
         np.add(best[-1, :, (self._frame + 1) % starts], logs[-1, :, 0], out=scores)
-        best[:, :, self._frame % starts] = -np.inf
-        for part in range(self._parts.count - 2, 0, -1):
-            np.add(best[part - 1], logs[part], out=self._extended)
-            np.maximum(best[part], self._extended, out=best[part])
-        np.maximum(best[0], logs[0], out=best[0])
+        best[1:, :, self._frame % starts] = -np.inf
+        np.add(best[:-1], logs[:-1], out=self._extended)
+        np.maximum(best[1:], self._extended, out=best[1:])
         self._frame += 1

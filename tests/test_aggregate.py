@@ -1,6 +1,7 @@
 """Word parts become words: the best combination in order within the window, however the stream is cut."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -94,6 +95,18 @@ def test_words_do_not_lend_each_other_their_parts() -> None:
     both = aggregate(halves + said(200, (2, 70, 80), classes=6), PARTS)
     assert both[:, 0].max() == pytest.approx(1)
     assert both[:, 1].max() < 0.05
+
+
+def test_a_stream_takes_no_more_memory_as_it_goes_on() -> None:
+    one, posteriors, scores = Aggregator(PARTS, 2), np.ones((8, 6), np.float32), np.empty((8, 2), np.float32)
+    held = []
+    tracemalloc.start()
+    for _ in range(4):
+        for _ in range(50):
+            one.push_all(posteriors, scores)
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[3] - held[1] < 100
 
 
 def test_reset_starts_over() -> None:

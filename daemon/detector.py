@@ -1,7 +1,8 @@
 """Posteriors in, detections out. Time is counted in frames: no clock, no thread, no log, no sound.
 
 A word's score is the mean of its posterior over the last frames. A network begins to say a word some frames before the
-word's end; how many, `onset_to_end`, was measured when it was exported, and places the end.
+word's end; how many, `onset_to_end`, was measured when it was exported, and places the end. Where a network knows only
+parts of words, what comes in here are the words' scores from `daemon.aggregate`.
 """
 
 from __future__ import annotations

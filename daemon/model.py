@@ -81,8 +81,17 @@ def _interpret(plan: pulse.Plan, path: Path) -> WakeModel:
     language, version = metadata.get("language"), metadata.get("version", "")
     points = _operating_points(metadata, path)
     return WakeModel(
-        *(plan, path, version, language, window_function, words, parts),
-        *(thresholds, smoothing, onset_to_end, points),
+        plan=plan,
+        path=path,
+        version=version,
+        language=language,
+        window_function=window_function,
+        words=words,
+        parts=parts,
+        thresholds=thresholds,
+        smoothing=smoothing,
+        onset_to_end=onset_to_end,
+        operating_points=points,
     )
 
 

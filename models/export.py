@@ -26,7 +26,6 @@ AGREEMENT = 1e-4  # largest difference of posteriors between PyTorch and the pla
 PROVEN_FRAMES = 401  # beyond the receptive field
 PULSE = 8  # frames: 80 ms
 
-
 Network = WakeWord | PartNetwork
 
 

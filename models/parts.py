@@ -49,6 +49,9 @@ class PartNetwork(nn.Module):
         self.wide = nn.Conv1d(CHANNELS, CHANNELS, WIDE_KERNEL, dilation=DILATION)
         self.hidden = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 1) for _ in range(2))
         self.out = nn.Conv1d(CHANNELS, classes, 1)
+        for layer in (self.front, self.second, self.wide, *self.hidden):  # nothing else keeps their outputs' scale
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
 
     def normalise(self, frames: Tensor) -> None:
         """Set the input scale and offset to those that whiten (n, MELS) frames."""

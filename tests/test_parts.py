@@ -31,7 +31,7 @@ TONE_S = 0.2
 PAUSE_S = 2.5
 HISS = 0.003  # root mean square
 STRETCH = 300  # frames of a scene that one step trains on
-THRESHOLDS = {"alexa": 0.6, "computer": 0.6}
+THRESHOLDS = {"alexa": 0.7, "computer": 0.7}
 
 
 def tones(*pitches_hz: float, seconds: float = TONE_S, level: float = 0.1) -> np.ndarray:
@@ -100,7 +100,7 @@ def stream(*spoken: tuple[float, ...]) -> np.ndarray:
 
 
 ALEXA, COMPUTER = (TONES_HZ[word] for word in WORDS)
-SPOKEN = stream(ALEXA, ALEXA[::-1], COMPUTER, COMPUTER[::-1], ALEXA[:2], COMPUTER[1:], (*ALEXA[:2], COMPUTER[2]))
+SPOKEN = stream(ALEXA, ALEXA[::-1], COMPUTER, COMPUTER[::-1], ALEXA[:2], COMPUTER[1:])
 ENDS = [round((1 + at) * (PAUSE_S + 3 * TONE_S) * SAMPLE_RATE) for at in (0, 2)]
 
 
@@ -117,7 +117,7 @@ def test_the_satellite_hears_words_whose_parts_are_in_order(plan: Path) -> None:
     assert [d.word for d in found] == list(WORDS)
     for detection, end in zip(found, ENDS, strict=True):
         assert abs(detection.end_sample - end) < 0.2 * SAMPLE_RATE
-        assert 0.6 <= detection.score <= 1.0001
+        assert 0.7 <= detection.score <= 1.0001
     cuts = sorted(np.random.default_rng(2).integers(0, len(SPOKEN), 100).tolist())
     assert heard(model, cuts) == found
 

@@ -67,11 +67,11 @@ def scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def train() -> PartNetwork:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    frames, targets = (torch.from_numpy(np.stack(both)) for both in zip(*(scene(rng) for _ in range(8)), strict=True))
+    frames, targets = (torch.from_numpy(np.stack(both)) for both in zip(*(scene(rng) for _ in range(6)), strict=True))
     network = PartNetwork(classes(len(WORDS)))
     network.normalise(frames.flatten(0, 1))
     optimiser = torch.optim.Adam(network.parameters(), 3e-3)
-    for step in range(30):
+    for step in range(20):
         first = 97 * step % (SCENE_FRAMES - STRETCH)
         logits = network(frames[:, first : first + STRETCH])
         wanted = targets[:, first + network.receptive_field - 1 : first + STRETCH].long()

@@ -7,7 +7,7 @@ Scene `index` of a seed is always the same sound, whichever process makes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +20,7 @@ from daemon.features import HOP, SAMPLE_RATE, WINDOW, LogMel
 from models import noise
 from models.channels import transmit
 from models.corpus import CorpusError, Recording, read_audio, read_manifest, select, to_int16
+from models.division import Timing, parts_of, read_timing, usual
 from models.recorder import record
 from models.rooms import Rooms
 
@@ -50,8 +51,15 @@ class Clip:
     audio: Audio
     start: int
     end: int
+    shares: tuple[float, ...] = (1.0,)  # of the way from start to end at which the word's parts end
+
+    def placed(self, position: int) -> tuple[int, list[int]]:
+        """Where the word starts and its parts end, when the sound starts at `position`."""
+        length = self.end - self.start
+        return position + self.start, [position + self.start + round(share * length) for share in self.shares]
 
 
+Mark = tuple[int, int, Sequence[int]]  # a word's class, its first sample, and the samples at which its parts end
 Voices = Callable[[Sequence[Recording]], Sequence[Sequence["Clip"]]]
 Housing = Callable[[Sequence[Audio]], Rooms]
 
@@ -82,7 +90,7 @@ class Material:
     rooms: Rooms
 
 
-def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices, rooms: Housing) -> Material:
+def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices, rooms: Housing, parts: int = 1) -> Material:
     """The train splits of some corpora without share-alike recordings; other wake words count as speech.
 
     `voices` gives recorded takes in further voices, some clips for each; `rooms` adds to measured responses.
@@ -99,15 +107,29 @@ def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices, room
     noises, responses = (
         [read_audio(r) for r in select(found, "train", {kind}, shippable=True)] for kind in ("noise", "rir")
     )
-    said = tuple(_takes(recordings, voices) for recordings in takes)
+    said = tuple(_takes(recordings, voices, parts) for recordings in takes)
     return Material(said, *map(tuple, kinds), tuple(noises), rooms(responses))
 
 
-def _takes(said: Sequence[Recording], voices: Voices) -> Takes:
+def _takes(said: Sequence[Recording], voices: Voices, parts: int) -> Takes:
+    """The clips of one word, each divided in so many parts: as its synthesiser told, else as they mostly are."""
+    timed = {r.path: timing for r in said if (timing := read_timing(r.timing))}
+    mostly = usual(((timed[r.path], r.start_s) for r in said if r.path in timed), parts)
     recorded = [recording for recording in said if not recording.made]
     others = voices(recorded)
-    clips = tuple((take(recording), *more) for recording, more in zip(recorded, others, strict=True))
-    return Takes(clips, tuple(take(recording) for recording in said if recording.made))
+    clips = (
+        tuple(replace(clip, shares=mostly) for clip in (take(recording), *more))
+        for recording, more in zip(recorded, others, strict=True)
+    )
+    made = (replace(take(r), shares=_shares(r, timed.get(r.path), mostly)) for r in said if r.made)
+    return Takes(tuple(clips), tuple(made))
+
+
+def _shares(recording: Recording, timing: Timing | None, mostly: tuple[float, ...]) -> tuple[float, ...]:
+    if timing is None:
+        return mostly
+    ends = parts_of(timing, recording.start_s, len(mostly))
+    return tuple((end - recording.start_s) / (recording.end_s - recording.start_s) for end in ends)
 
 
 def _kind(recording: Recording) -> str:
@@ -127,7 +149,7 @@ def take(recording: Recording) -> Clip:
 def _trim(clip: Clip) -> Clip:
     margin = round(MARGIN_S * SAMPLE_RATE)
     first, last = max(0, clip.start - margin), min(len(clip.audio), clip.end + margin)
-    return Clip(clip.audio[first:last], clip.start - first, clip.end - first)
+    return replace(clip, audio=clip.audio[first:last], start=clip.start - first, end=clip.end - first)
 
 
 @dataclass(frozen=True)
@@ -137,6 +159,7 @@ class Hearing:
     window_function: str
     made_share: float = 0.35  # of the words, from synthesisers, where there are recordings too
     words: bool = True  # whether any are said
+    part_targets: Callable[[Sequence[Mark]], NDArray[np.int8]] | None = None  # in place of `targets`
 
 
 class Scenes:
@@ -152,10 +175,10 @@ class Scenes:
         sound, marks = self._speak(rng)
         sound = self._surround(sound, rng)
         frames = LogMel(self.hearing.window_function).push(to_int16(sound))
-        return frames.astype(np.float16), targets(marks)
+        return frames.astype(np.float16), (self.hearing.part_targets or targets)(marks)
 
-    def _speak(self, rng: np.random.Generator) -> tuple[Audio, list[tuple[int, int, int]]]:
-        """Dry speech and (class, first sample, end sample) of each word in it."""
+    def _speak(self, rng: np.random.Generator) -> tuple[Audio, list[Mark]]:
+        """Dry speech and where each word is in it, and each piece of a word, as class `IGNORED`."""
         sound = np.zeros(SCENE_SAMPLES, np.float32)
         marks = []
         position = int(rng.uniform(0, 0.5) * SAMPLE_RATE)
@@ -165,16 +188,16 @@ class Scenes:
             room = SCENE_SAMPLES - position
             sound[position : position + len(clip.audio)] += clip.audio[:room]
             if label:
-                marks.append((label, position + clip.start, position + clip.end))
+                marks.append((label, *clip.placed(position)))
             pause = rng.uniform(0, 0.15) if rng.random() < 0.5 else rng.uniform(0.15, 1.2)
             position += len(clip.audio) + int(pause * SAMPLE_RATE)
         return sound, marks
 
     def _item(self, rng: np.random.Generator) -> tuple[int, Clip]:
-        """A word with its class, or with class 0 part of a word, what is nearly a word, or other speech."""
+        """A word with its class, part of a word as `IGNORED`, or with class 0 what is nearly a word or other speech."""
         material, kind = self.material, rng.random() * (1 if self.hearing.words else 1 - WORD_SHARE)
         if kind < FRAGMENT_SHARE:
-            return 0, self._fragment(rng)
+            return IGNORED, self._fragment(rng)
         if kind < FRAGMENT_SHARE + NEAR_SHARE and material.near:
             return 0, Clip(_pick(material.near, rng), 0, 0)
         if kind >= 1 - WORD_SHARE:
@@ -198,7 +221,8 @@ class Scenes:
         tail_cut = tail.start + int(rng.uniform(0.4, 0.7) * (tail.end - tail.start))
         start, end = _fade(head.audio[:head_cut]), _fade(tail.audio[tail_cut:])
         parts = ([start], [end], [start, end], [start, start])[rng.integers(4 if len(words) > 1 else 2)]
-        return Clip(np.concatenate(parts), 0, 0)
+        sound = np.concatenate(parts)
+        return Clip(sound, 0, len(sound))
 
     def _surround(self, sound: Audio, rng: np.random.Generator) -> Audio:
         """Put dry speech into a room and beside noise, and record it."""
@@ -214,10 +238,15 @@ class Scenes:
         return transmit(record(sound, rng), rng)
 
 
-def targets(marks: list[tuple[int, int, int]]) -> NDArray[np.int8]:
-    """Per frame: the class around the end of a word, 0 elsewhere, `IGNORED` where neither can be demanded."""
+def targets(marks: Sequence[Mark]) -> NDArray[np.int8]:
+    """Per frame: the class around the end of a word, 0 elsewhere, `IGNORED` where neither can be demanded.
+
+    Pieces of words are no words: there, 0 is demanded.
+    """
     result = np.zeros(SCENE_FRAMES, np.int8)
-    for label, start, end in marks:
+    for label, start, (*_, end) in marks:
+        if label == IGNORED:
+            continue
         settled = (start + SETTLED_SHARE * (end - start) - WINDOW) / HOP
         middle = (end - WINDOW) / HOP  # the frame whose last sample is the word's end
         first, last = round(middle) - TOLERANCE_FRAMES, round(middle) + TOLERANCE_FRAMES
@@ -233,7 +262,9 @@ def _voice(clip: Clip, rng: np.random.Generator) -> Clip:
     if speed != 1:
         audio = resample_poly(audio, speed.denominator, speed.numerator).astype(np.float32)
     gain = 10 ** (rng.uniform(-6, 6) / 20)
-    return Clip(_level(audio) * np.float32(gain), int(clip.start / speed), int(clip.end / speed))
+    return replace(
+        clip, audio=_level(audio) * np.float32(gain), start=int(clip.start / speed), end=int(clip.end / speed)
+    )
 
 
 def _pick(items: tuple[T, ...], rng: np.random.Generator) -> T:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from daemon.features import SAMPLE_RATE
 from daemon.model import OPERATING_POINTS, ModelError, WakeModel
-from models import calibration, card, conditions, evaluate, figures, gate, hearing, mining, recipe, train
+from models import calibration, card, conditions, evaluate, figures, gate, hearing, networks, recipe, train
 from models.card import CardError
 from models.conditions import CONDITIONS, Session, Surroundings
 from models.corpus import CorpusError, Recording, read_manifest, select
@@ -113,10 +113,13 @@ def _demo(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     made, network = train.load(options.folder)
     dev = evaluate.listen(_heard(options.corpora, unseen=True), made.window_function)
-    scored = evaluate.score(dev, lambda frames: mining.posteriors(network, frames))
-    thresholds = {curve.word: curve.recommended() for curve in evaluate.curves(scored, made.words)}
-    onset_to_end = evaluate.onset_to_end(scored, thresholds)
-    about = metadata(made, thresholds, onset_to_end=onset_to_end, version=options.version)
+    scored = evaluate.score(dev, lambda frames: networks.posteriors(network, frames))
+    smoothing = networks.smoothing_of(network)
+    curves = evaluate.curves(scored, made.words, smoothing=smoothing)
+    thresholds = {curve.word: curve.recommended() for curve in curves}
+    onset_to_end = evaluate.onset_to_end(scored, thresholds, smoothing=smoothing)
+    parts = networks.parts_of(network)
+    about = metadata(made, thresholds, onset_to_end=onset_to_end, version=options.version, parts=parts)
     heard = _sessions(options.corpora, unseen=True)
     with gate.opened(options.path, heard, force=options.force) as path:
         export(network, path, about)

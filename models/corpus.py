@@ -38,6 +38,7 @@ class Recording:
     end_s: float
     licence: str
     note: str
+    timing: str = ""  # when which phoneme ends, as the manifest has it, where a synthesiser told
 
     @property
     def share_alike(self) -> bool:
@@ -100,6 +101,7 @@ def _recording(folder: Path, row: dict[str, str], line: int) -> Recording:
             end_s=float(row["speech_end_s"] or duration),
             licence=row["licence"],
             note=row["note"],
+            timing=row.get("parts", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CorpusError(f"{folder / 'manifest.csv'}:{line}: bad or missing {error}") from error

@@ -18,15 +18,12 @@ import pulse
 from daemon.aggregate import Parts
 from daemon.features import MELS, METADATA_KEY, describe
 from models.evaluate import SMOOTHING
-from models.parts import PartNetwork
+from models.networks import Network
 from models.recipe import Recipe
-from models.wakeword import WakeWord
 
 AGREEMENT = 1e-4  # largest difference of posteriors between PyTorch and the plan
 PROVEN_FRAMES = 401  # beyond the receptive field
 PULSE = 8  # frames: 80 ms
-
-Network = WakeWord | PartNetwork
 
 
 class ExportError(RuntimeError):
@@ -63,10 +60,6 @@ def export(network: Network, path: Path, metadata: Mapping[str, str]) -> None:
     with torch.inference_mode():
         expected = module(frames).numpy()
     prove(plan, frames.numpy(), expected)
-
-
-def _noise(receptive_field: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(8, 4, (1, receptive_field + PROOF_FRAMES, MELS)).astype(np.float32)
 
 
 def _save(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> pulse.Plan:

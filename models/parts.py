@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from daemon.aggregate import Parts
 from daemon.features import FRAMES_PER_SECOND, HOP, MELS, WINDOW
-from models.augment import IGNORED, SCENE_FRAMES
+from models.augment import IGNORED, SCENE_FRAMES, Mark
 from models.wakeword import FLOOR
 
 CHANNELS = 128
@@ -29,8 +29,6 @@ RECEPTIVE_FIELD = 1 + 2 * (KERNEL - 1) + (POOL - 1) + DILATION * (WIDE_KERNEL - 
 PARTS = Parts(count=3, smoothing=10, window=2 * FRAMES_PER_SECOND)
 LATE_FRAMES = 8  # after a part was said that the network tells it, so that it hears how the part goes on
 EDGE_FRAMES = 3  # to either side of a word's start and end where these are too uncertain to train anything
-
-Mark = tuple[int, int, Sequence[int]]  # a word's class, its first sample, and the samples at which its parts end
 
 
 class PartNetwork(nn.Module):
@@ -68,6 +66,10 @@ class PartNetwork(nn.Module):
         for layer in self.hidden:
             x = torch.relu(layer(x))
         return self.out(x).transpose(1, 2)
+
+    def products(self, features: Tensor) -> Tensor:
+        """What `forward` gives; its convolutions are wide enough to be fast as they are."""
+        return self(features)
 
 
 def classes(words: int, parts: Parts = PARTS) -> int:

@@ -26,8 +26,9 @@ class RecipeError(ValueError):
 
 
 class Network(Struct, frozen=True, forbid_unknown_fields=True):
-    """The size of the gated network; the default is the published one."""
+    """Which network it is and, of the gated one, its size; the default is the published one."""
 
+    kind: Literal["gated", "parts"] = "gated"
     residual: Channels = 16
     gate: Channels = 64
     skip: Channels = 32

@@ -24,11 +24,12 @@ from models.augment import IGNORED, Hearing, Scenes, gather
 from models.cast import Cast
 from models.corpus import Recording, read_manifest, select
 from models.evaluate import Curve, curves, listen, score
-from models.mining import mine, posteriors
+from models.mining import mine
+from models.networks import Network, build, posteriors, smoothing_of
+from models.parts import PARTS, part_targets
 from models.recipe import Recipe, RecipeError
 from models.rooms import gather_rooms
 from models.sampler import Sampler
-from models.wakeword import WakeWord
 
 CHECKPOINT, RECIPE, LOG = "checkpoint.pt", "recipe.yaml", "log.txt"
 STATEFUL = ("network", "average", "optimiser")
@@ -38,10 +39,11 @@ CLIP = 10.0  # largest norm of a gradient
 TIMED_STEPS = 3
 
 
-def look(network: WakeWord, heard: list, words: tuple[str, ...]) -> list[Curve]:  # type: ignore[type-arg]
+def look(network: Network, heard: list, words: tuple[str, ...]) -> list[Curve]:  # type: ignore[type-arg]
     """Curves of a network in training on recordings that were listened to."""
     network.eval()
-    return curves(score(heard, lambda frames: posteriors(network, frames)), words)
+    scored = score(heard, lambda frames: posteriors(network, frames))
+    return curves(scored, words, smoothing=smoothing_of(network))
 
 
 def summary(results: list[Curve]) -> tuple[float, str]:
@@ -52,14 +54,14 @@ def summary(results: list[Curve]) -> tuple[float, str]:
     return float(means.mean()), f"misses % at <= 1 / 0 alarms per hour: mean {means[0]:.1f}/{means[1]:.1f}  {words}"
 
 
-def load(folder: Path) -> tuple[Recipe, WakeWord]:
+def load(folder: Path) -> tuple[Recipe, Network]:
     """The recipe of a training and the network with the averaged weights of its last checkpoint."""
     made = recipe.read(folder / RECIPE)
     try:
         saved = torch.load(folder / CHECKPOINT, weights_only=True)["average"]
     except FileNotFoundError as error:
         raise RecipeError(f"{folder} holds no training that got as far as a checkpoint") from error
-    network = WakeWord(1 + len(made.words), made.network.size())
+    network = build(made)
     network.load_state_dict({k.removeprefix("module."): v for k, v in saved.items() if k.startswith("module.")})
     return made, network.eval()
 
@@ -67,13 +69,13 @@ def load(folder: Path) -> tuple[Recipe, WakeWord]:
 class Training:
     """A network, its running average and its optimiser at some step; what a checkpoint holds."""
 
-    def __init__(self, made: Recipe, teacher: WakeWord | None = None) -> None:
+    def __init__(self, made: Recipe, teacher: Network | None = None) -> None:
         torch.manual_seed(made.seed)
         self.made = made
         self.step = 0
         self.best, self.since = math.inf, 0  # of the looks at the dev split, and how many were worse since
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network = WakeWord(1 + len(made.words), made.network.size()).to(self.device)
+        self.network = build(made).to(self.device)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(made.average)
         )
@@ -126,7 +128,7 @@ class Training:
         wrong = nn.functional.cross_entropy(logits[:, -items:].flatten(0, 1), said[:, -items:].flatten(0, 1))
         return (1 - self.made.teacher_share) * loss + self.made.teacher_share * wrong
 
-    def _logits(self, network: WakeWord, frames: Tensor) -> Tensor:
+    def _logits(self, network: Network, frames: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             return (network.products(frames) if self.device.type == "cpu" else network(frames)).float()
 
@@ -160,8 +162,10 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     _prepare(folder, made)
     training = Training(made, load(teacher)[1] if teacher else None)
     cast = Cast(folder / "voices", made.sounds.voices, made.seed)
-    material = gather(corpora, made.words, cast, partial(gather_rooms, count=made.sounds.rooms, seed=made.seed))
-    hearing = Hearing(made.window_function, made.sounds.made)
+    rooms = partial(gather_rooms, count=made.sounds.rooms, seed=made.seed)
+    in_parts = made.network.kind == "parts"
+    material = gather(corpora, made.words, cast, rooms, PARTS.count if in_parts else 1)
+    hearing = Hearing(made.window_function, made.sounds.made, part_targets=part_targets if in_parts else None)
     scenes = pool.render(Scenes(material, hearing, made.seed), folder / "scenes", made.sounds.scenes)
     if (folder / CHECKPOINT).exists():
         training.restore(folder)

@@ -79,7 +79,7 @@ def test_a_bad_manifest_is_named(tmp_path: Path, text: str) -> None:
 
 def test_targets_surround_the_end_of_the_word() -> None:
     start, end = 3 * SAMPLE_RATE, 4 * SAMPLE_RATE
-    target = targets([(2, start, end)])
+    target = targets([(2, start, [end])])
     said = np.flatnonzero(target == 2)
     assert len(target) == SCENE_FRAMES
     assert len(said) == 2 * TOLERANCE_FRAMES + 1

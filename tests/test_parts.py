@@ -20,7 +20,7 @@ from models.augment import IGNORED, SCENE_FRAMES, SCENE_SAMPLES
 from models.corpus import to_int16
 from models.export import export, metadata
 from models.parts import EDGE_FRAMES, LATE_FRAMES, PARTS, RECEPTIVE_FIELD, PartNetwork, classes, part_targets
-from models.train import Settings
+from models.recipe import Recipe
 from tests.shipped import MODEL
 from tests.shipped import model as shipped
 from tests.test_models import FIELDS
@@ -86,7 +86,7 @@ def train() -> PartNetwork:
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained, exported, and proven to stream as it is."""
     path = tmp_path_factory.mktemp("parts") / "classes.onnx"
-    about = metadata(Settings(words=WORDS), THRESHOLDS, onset_to_end=1, version="1", parts=PARTS)
+    about = metadata(Recipe(words=WORDS), THRESHOLDS, onset_to_end=1, version="1", parts=PARTS)
     export(train(), path, about)
     return path.with_suffix(".plan")
 

@@ -10,7 +10,7 @@ import pytest
 from daemon.features import SAMPLE_RATE
 from models.cli import main
 from models.corpus import Recording, read_audio, read_manifest
-from models.synthesize import JOURNAL, MANIFEST, Wanted, report, synthesize
+from models.synthesize import JOURNAL, MANIFEST, Wanted, synthesize
 
 WANTED = Wanted(("view glass",), takes=8, seed=3)
 

@@ -13,7 +13,7 @@ import torch
 from daemon.features import MELS, SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import WakeModel
-from models import cli, mining, recipe, train
+from models import cli, networks, recipe, train
 from models.card import BEGIN, END
 from models.export import ExportError, prove
 from models.hearing import posteriors
@@ -90,7 +90,7 @@ def test_the_exported_model_is_the_trained_one(
     session = onnxruntime.InferenceSession(path)
     (whole,) = session.run(None, {"features": frames[None]})
     network = train.load(trained)[1]
-    for found in (posteriors(model.plan, frames), mining.posteriors(network, frames)):
+    for found in (posteriors(model.plan, frames), networks.posteriors(network, frames)):
         np.testing.assert_allclose(found[RECEPTIVE_FIELD - 1 :], whole[0, :, 1:], atol=1e-4)
 
     card = tmp_path / "card.md"

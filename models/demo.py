@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +30,6 @@ DEMO = (
     ("flite", "rms", "Alexa."),
 )
 
-ACCENTS = ("en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
-TIMBRES = ("", "+m1", "+m3", "+m7", "+f1", "+f2", "+f4")
-PITCHES, RATES = ("30", "50", "70"), ("100", "130", "165")  # espeak-ng's own units, and words per minute
-FLITE_VOICES, STRETCHES = ("slt", "rms", "awb", "kal16"), ("0.85", "1.0", "1.25")
-
 
 def say(text: str, *, engine: str, voice: str, options: tuple[str, ...] = ()) -> NDArray[np.int16]:
     """Speech at 16 kHz, (n,) int16, at LEVEL; the engine is espeak-ng or flite, `options` are its own."""
@@ -57,29 +50,6 @@ def say(text: str, *, engine: str, voice: str, options: tuple[str, ...] = ()) ->
         sound = read(path).astype(np.float64)
     loud = sound[np.abs(sound) > np.abs(sound).max(initial=0) / 30]
     return np.clip(sound * (LEVEL / np.sqrt(np.mean(loud**2))), -32768, 32767).astype(np.int16)
-
-
-def voices(text: str, count: int, rng: np.random.Generator) -> Iterator[NDArray[np.int16]]:
-    """The text in `count` of all voices that there are, each another one."""
-    espeak = [
-        ("espeak-ng", accent + timbre, ("-p", pitch, "-s", rate))
-        for accent, timbre, pitch, rate in itertools.product(ACCENTS, TIMBRES, PITCHES, RATES)
-    ]
-    flite = [
-        ("flite", voice, ("--setf", f"duration_stretch={stretch}"))
-        for voice, stretch in itertools.product(FLITE_VOICES, STRETCHES)
-    ]
-    share = min(len(flite), count // 3)  # flite's few voices sound more like people
-    chosen = [flite[i] for i in rng.permutation(len(flite))[:share]]
-    chosen += [espeak[i] for i in rng.permutation(len(espeak))[: count - share]]
-    for engine, voice, options in chosen:
-        yield say(text, engine=engine, voice=voice, options=options)
-
-
-def span(speech: NDArray[np.int16]) -> tuple[int, int]:
-    """The samples at which synthetic speech, which has silence around it, starts and ends."""
-    heard = np.flatnonzero(np.abs(speech.astype(np.int32)) > np.abs(speech.astype(np.int32)).max(initial=1) / 50)
-    return int(heard[0]), int(heard[-1]) + 1
 
 
 def demo() -> NDArray[np.int16]:

@@ -8,7 +8,7 @@ import pytest
 from daemon.features import SAMPLE_RATE
 from daemon.recording import read
 from models.cli import main
-from models.demo import LEVEL, say, span, voices
+from models.demo import LEVEL, say
 from models.voices import SynthesisError
 from tests.shipped import DEMO
 
@@ -16,16 +16,11 @@ from tests.shipped import DEMO
 @pytest.mark.parametrize(("engine", "voice"), [("espeak-ng", "en-gb+f2"), ("flite", "slt")])
 def test_synthesisers_speak_at_one_level(engine: str, voice: str) -> None:
     speech = say("seven", engine=engine, voice=voice)
-    first, last = span(speech)
-    assert 0.2 * SAMPLE_RATE < last - first < 2 * SAMPLE_RATE
-    loud = np.abs(speech[first:last].astype(float))
+    size = np.abs(speech.astype(float))
+    heard = np.flatnonzero(size > size.max() / 50)
+    assert 0.2 * SAMPLE_RATE < heard[-1] - heard[0] < 2 * SAMPLE_RATE
+    loud = size[heard[0] : heard[-1]]
     assert LEVEL / 3 < np.sqrt(np.mean(loud**2)) < LEVEL * 1.5
-
-
-def test_voices_differ_and_come_again_from_the_same_seed() -> None:
-    takes, again = ([take.tobytes() for take in voices("seven", 6, np.random.default_rng(1))] for _ in range(2))
-    assert takes == again
-    assert len(set(takes)) == 6
 
 
 def test_a_synthesiser_that_fails_says_so() -> None:

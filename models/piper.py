@@ -1,5 +1,6 @@
 """Piper's voices, for whoever has them: its package, and a folder with voices (NAME.onnx and NAME.onnx.json).
 
+The package is under the GPL, version 3: nothing here needs it, and it is imported only where such voices are asked for.
 The licence of a voice is its own; one that forbids commercial use has no place in a model that is given away.
 """
 
@@ -19,15 +20,21 @@ import numpy as np
 
 from models.voices import Spoken, SynthesisError, Utterance, Voice, at_16_khz
 
-MISSING = "Piper's package is not here: pip install piper-tts, or leave out --piper"
+MISSING = "Piper's package is not here: pip install piper-tts (its licence is the GPL), or leave out --piper"
 NOISE_SCALES, WIDTH_SCALES = (0.4, 0.9), (0.5, 1.0)  # of the generator, and of the length of its phonemes
 SPEAKER = re.compile(r"(.+)#(\d+)")
 BROKEN = (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError)
 
 
 def voices(folder: Path) -> tuple[Voice, ...]:
-    """All English voices in a folder, one for each speaker in them."""
+    """All English voices in a folder, one for each speaker in them; the package must be here to speak as they do."""
+    found = listed(folder)
     _package()
+    return found
+
+
+def listed(folder: Path) -> tuple[Voice, ...]:
+    """All English voices in a folder, one for each speaker in them."""
     paths = sorted(folder.glob("**/*.onnx"))
     if not paths:
         raise SynthesisError(f"no Piper voice in {folder}: it needs NAME.onnx and NAME.onnx.json of each")

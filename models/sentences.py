@@ -123,6 +123,7 @@ GRAMMAR = {
             "WORD and THING",
             "another WORD, please",
         ),
+        *("she said WORD, and then STATEMENT", "WORD, WORD, QUESTION", "after the WORD, somebody should ACTION"),
     ),
 }
 SYMBOL = re.compile(r"[A-Z]{3,}")

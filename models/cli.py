@@ -19,7 +19,8 @@ from models.demo import demo
 from models.export import ExportError, annotate, export, metadata
 from models.gate import GateError
 from models.recipe import RecipeError
-from models.synthesize import Wanted, report, synthesize
+from models.script import Wanted
+from models.synthesize import report, synthesize
 from models.voices import SynthesisError
 
 SEED = 1  # of the order and the noise of an evaluation
@@ -89,15 +90,19 @@ def _add_synthesize(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--phrase", action="append", required=True, help="to be recognised; may be given several times")
     verb.add_argument("--out", type=Path, required=True, help="folder for the corpus")
     verb.add_argument("--takes", type=int, default=wanted.takes, help=f"of each phrase, default: {wanted.takes}")
+    verb.add_argument("--near", type=int, default=wanted.near, help=f"near phrases of each, default: {wanted.near}")
     verb.add_argument("--seed", type=int, default=wanted.seed)
     verb.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="default: one per core")
     verb.add_argument("--piper", type=Path, metavar="DIR", help="folder with Piper voices, to be heard as well")
+    verb.add_argument("--agree", type=Path, metavar="PLAN", help="drop clips in which this model hears no word")
     verb.set_defaults(verb=_synthesize)
 
 
 def _synthesize(options: argparse.Namespace) -> None:
-    wanted = Wanted(tuple(options.phrase), options.takes, options.seed)
-    print(report(synthesize(wanted, options.out, jobs=options.jobs, piper=options.piper)))
+    phrases = tuple(" ".join(phrase.split()) for phrase in options.phrase)
+    wanted = Wanted(phrases, options.takes, options.near, options.seed)
+    rows = synthesize(wanted, options.out, jobs=options.jobs, piper=options.piper, agree=options.agree)
+    print(report(rows))
 
 
 def _train(options: argparse.Namespace) -> None:

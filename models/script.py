@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from models.alphabets import Phones
 from models.confusables import confusables
+from models.phonemes import usual
 from models.sentences import command, sentences
-from models.voices import Utterance, Voice
+from models.voices import SynthesisError, Utterance, Voice
 
 SHARES = {"piper": 6, "espeak-ng": 3, "flite": 2, "festival": 2}  # of the takes, by how many people an engine has
 VARIED = {"piper": 0.4, "espeak-ng": 0.5, "flite": 0.9, "festival": 0.9}  # of an engine's takes are changed by vocoder
@@ -17,6 +20,27 @@ CONFUSABLE_SHARE = 40  # takes of the phrase for one of each confusable
 CARRIED_SHARE = 0.15  # of the takes of a phrase, with a command before or after it
 RATES = (0.6, 1.1)  # of an engine's own pace, which is too fast for a word said by itself
 CHUNK = 24  # takes that one fresh process says
+PHRASE = re.compile(r"[a-z][a-z']*( [a-z][a-z']*)*", re.IGNORECASE)
+MOST_WORDS, MOST_LETTERS = 6, 40
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a corpus is to hold."""
+
+    phrases: tuple[str, ...]
+    takes: int = 400  # of each phrase
+    near: int = 100  # phrases near to each, at most
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("takes", 1), ("near", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise SynthesisError(f"--{name} {getattr(self, name)} is too little: at least {least}")
+        for number, phrase in enumerate(self.phrases):
+            _check(phrase)
+            if label(phrase) in map(label, self.phrases[:number]):
+                raise SynthesisError(f"the phrase {phrase!r} is given twice")
 
 
 @dataclass(frozen=True)
@@ -34,6 +58,7 @@ class Take:
     rate: float
     pitch: float
     varied: bool
+    phones: Phones  # of the text
 
     def utterances(self) -> list[Utterance]:
         """What the engine is to say, one after the other."""
@@ -46,17 +71,27 @@ def label(phrase: str) -> str:
     return "_".join(phrase.lower().split())
 
 
-def write(phrases: Sequence[str], count: int, voices: Mapping[str, Sequence[Voice]], seed: int) -> list[Take]:
-    """`count` takes of each phrase and as many sentences, and fewer of each confusable; voices by engine."""
-    rng = np.random.default_rng(seed)
+def _check(phrase: str) -> None:
+    if not phrase:
+        raise SynthesisError("a phrase is empty; give the words that are to be recognised")
+    if not PHRASE.fullmatch(phrase):
+        raise SynthesisError(f"the phrase {phrase!r} is not letters with single spaces; spell out all else as words")
+    if len(phrase) > MOST_LETTERS or len(phrase.split()) > MOST_WORDS:
+        raise SynthesisError(f"the phrase {phrase!r} is too long; at most {MOST_WORDS} words, {MOST_LETTERS} letters")
+
+
+def write(wanted: Wanted, voices: Mapping[str, Sequence[Voice]]) -> list[Take]:
+    """The takes of each phrase and as many sentences, and fewer of each confusable; voices by engine."""
+    rng = np.random.default_rng(wanted.seed)
     takes: list[Take] = []
-    for kind, name, phrase, text, times in _lines(phrases, count, rng):
+    for kind, name, phrase, text, times in _lines(wanted, rng):
+        phones = usual(text)
         for voice in _cast(voices, times, rng):
             before, after = _around(rng) if kind == "wakeword" else ("", "")
             rate, pitch = float(np.exp(rng.uniform(*np.log(RATES)))), float(rng.uniform(-1, 1))
             varied = bool(rng.random() < VARIED[voice.engine])
             number = len(takes)
-            takes.append(Take(number, kind, name, phrase, before, text, after, voice, rate, pitch, varied))
+            takes.append(Take(number, kind, name, phrase, before, text, after, voice, rate, pitch, varied, phones))
     return takes
 
 
@@ -68,17 +103,23 @@ def chunks(takes: Sequence[Take]) -> list[tuple[Take, ...]]:
     return [tuple(some[at : at + CHUNK]) for some in by_engine.values() for at in range(0, len(some), CHUNK)]
 
 
-def _lines(phrases: Sequence[str], count: int, rng: np.random.Generator) -> Iterator[tuple[str, str, str, str, int]]:
+def _lines(wanted: Wanted, rng: np.random.Generator) -> Iterator[tuple[str, str, str, str, int]]:
     """Kind, label, phrase, text and how many takes of it."""
-    others = set(phrases)
+    phrases, count = wanted.phrases, wanted.takes
     for phrase in phrases:
         yield "wakeword", label(phrase), phrase, phrase, count
     for phrase in phrases:
-        for text in confusables(phrase):
-            if text not in others:
+        for text in _spread(confusables(phrase), wanted.near):
+            if label(text) not in map(label, phrases):
                 yield "speech", f"confusable:{text}", phrase, text, max(1, count // CONFUSABLE_SHARE)
     for sentence in sentences(count, phrases, rng):
         yield "speech", "sentence", "", sentence, 1
+
+
+def _spread(texts: Sequence[str], most: int) -> list[str]:
+    """At most so many, from the first to the last."""
+    chosen = np.linspace(0, len(texts) - 1, min(most, len(texts)))
+    return [texts[round(index)] for index in chosen]
 
 
 def _cast(voices: Mapping[str, Sequence[Voice]], count: int, rng: np.random.Generator) -> Iterator[Voice]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,12 +14,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from models.confusables import CONFUSABLES as CONFUSABLES
-from models.demo import demo as demo
-from models.demo import span as span
-from models.demo import voices as voices
+from models.agreement import dissent, judge
 from models.engines import at_hand
-from models.script import Take, chunks, write
+from models.script import Take, Wanted, chunks, label, write
 from models.takes import Row, make, with_fault
 from models.voices import SynthesisError, Voice
 
@@ -31,29 +27,29 @@ LEAST_TO_COMPARE = 5  # takes of a text that have a median to speak of
 SECONDS_A_LETTER, SECONDS_AROUND, BYTES_A_SECOND, TAKES_A_SECOND = 0.075, 0.75, 17_000, 12
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a corpus is to hold."""
+def synthesize(
+    wanted: Wanted, folder: Path, *, jobs: int = 1, piper: Path | None = None, agree: Path | None = None
+) -> list[Row]:
+    """Write a corpus, or go on with one that was left unfinished; returns the rows of all takes, faulty ones too.
 
-    phrases: tuple[str, ...]
-    takes: int = 400
-    seed: int = 1
-
-
-def synthesize(wanted: Wanted, folder: Path, *, jobs: int = 0, piper: Path | None = None) -> list[Row]:
-    """Write a corpus, or go on with one that was left unfinished; returns the rows of all takes, faulty ones too."""
+    `piper` is a folder of voices; `agree` is a plan that has to hear its words in the clips.
+    """
+    if jobs < 1:
+        raise SynthesisError(f"--jobs {jobs} is too little: at least 1")
+    model = judge(agree, map(label, wanted.phrases)) if agree else None
     cast, missing = at_hand(piper)
     for line in missing:
         print(line)
     folder.mkdir(parents=True, exist_ok=True)
     _settle(folder, wanted, cast)
-    portions = chunks(write(wanted.phrases, wanted.takes, cast, wanted.seed))
+    portions = chunks(write(wanted, cast))
     done = _journal(folder)
     left = [(number, portion) for number, portion in enumerate(portions) if number not in done]
-    print(_forecast([take for _, portion in left for take in portion], jobs or os.cpu_count() or 1))
-    _say(folder, left, jobs or os.cpu_count() or 1)
+    print(_forecast([take for _, portion in left for take in portion], jobs))
+    _say(folder, left, jobs)
     rows = sorted(chain.from_iterable(_journal(folder).values()), key=lambda row: row.number)
-    return _publish(folder, _outliers(rows))
+    rows = _outliers(rows)
+    return _publish(folder, dissent(rows, folder, model) if model else rows)
 
 
 def _settle(folder: Path, wanted: Wanted, cast: Mapping[str, Sequence[Voice]]) -> None:
@@ -78,7 +74,7 @@ def _journal(folder: Path) -> dict[int, list[Row]]:
 def _say(folder: Path, left: list[tuple[int, tuple[Take, ...]]], jobs: int) -> None:
     """Each portion by a process of its own, since what a synthesiser says depends on what it said before."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["models.evaluate", "models.export", "models.takes"])  # what a process imports
+    context.set_forkserver_preload(["models.cli"])  # which every process would import as its main module
     _mend(folder / JOURNAL)
     with (
         (folder / JOURNAL).open("a", encoding="utf-8") as journal,

@@ -14,6 +14,7 @@ from daemon.features import SAMPLE_RATE
 from models import variety
 from models.engines import ENGINES
 from models.script import Take, label
+from models.timing import timed
 from models.variety import Audio, Change
 from models.voices import Parts, Spoken
 
@@ -79,6 +80,8 @@ def _make(folder: Path, take: Take, spoken: Sequence[Spoken]) -> Row:
     if fault:
         return _row(take, Said(np.zeros(1, np.float32), 0, 0, ()), Change(), fault)
     said = _join([_cut(one) for one in spoken], 1 if take.before else 0, rng)
+    edges_s = said.start / SAMPLE_RATE, said.end / SAMPLE_RATE
+    said = replace(said, parts=timed(take.phones, said.parts, edges_s, take.voice.engine))
     change = variety.draw(rng) if take.varied else Change()
     said = _changed(said, change) if take.varied else said
     said = _placed(said, rng)
@@ -108,7 +111,7 @@ def _cut(spoken: Spoken) -> Said:
     """Only what is said, by its energy."""
     blocks = np.flatnonzero(heard(spoken.audio))
     first, past = int(blocks[0]) * BLOCK, int(blocks[-1] + 1) * BLOCK
-    parts = tuple((name, min(end, past / SAMPLE_RATE) - first / SAMPLE_RATE) for name, end in spoken.parts)
+    parts = tuple((name, end - first / SAMPLE_RATE) for name, end in spoken.parts)
     return Said(spoken.audio[first:past], 0, past - first, parts)
 
 
@@ -177,7 +180,7 @@ def _row(take: Take, said: Said, change: Change, fault: str) -> Row:
         phrase=take.phrase,
         engine=take.voice.engine,
         voice=take.voice.name,
-        parts=json.dumps([[name, round(end, 3)] for name, end in said.parts]),
+        parts=json.dumps([[name, round(end, 4)] for name, end in said.parts]),
         text=take.text,
         pace=round(take.rate * change.rate, 4),
         fault=fault,

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +12,12 @@ import pytest
 
 from daemon.features import SAMPLE_RATE
 from models.cli import main
-from models.corpus import Recording, read_audio, read_manifest
-from models.synthesize import JOURNAL, MANIFEST, Wanted, synthesize
+from models.corpus import read_audio, read_manifest
+from models.script import Wanted
+from models.synthesize import JOURNAL, MANIFEST, report, synthesize
+from models.takes import Row
 
-WANTED = Wanted(("view glass",), takes=8, seed=3)
+WANTED = Wanted(("view glass",), takes=8, near=12, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +27,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def takes(folder: Path) -> list[Recording]:
-    return [recording for recording in read_manifest(folder) if recording.says("view_glass")]
-
-
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / MANIFEST).open(newline="") as file:
         return list(csv.DictReader(file))
@@ -33,10 +34,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_a_corpus_is_read_as_recordings_are(corpus: Path) -> None:
     recordings = read_manifest(corpus)
-    assert len(takes(corpus)) >= 7
     assert {recording.kind for recording in recordings} == {"wakeword", "speech"}
-    labels = {recording.label for recording in recordings}
-    assert {"view_glass", "sentence", "confusable:new glass", "confusable:glass view"} <= labels
+    labels = Counter(recording.label.split(":")[0] for recording in recordings)
+    assert labels["view_glass"] >= 7
+    assert labels["confusable"] >= 10
+    assert labels["sentence"] >= 7
     for recording in recordings:
         audio = read_audio(recording)
         assert len(audio) == pytest.approx(recording.duration_s * SAMPLE_RATE, abs=10)
@@ -63,19 +65,26 @@ def test_speech_lies_between_its_start_and_end(corpus: Path) -> None:
 
 def test_phonemes_lie_within_the_phrase(corpus: Path) -> None:
     for row in rows(corpus):
-        ends = [end for _, end in json.loads(row["parts"])]
+        parts = json.loads(row["parts"])
+        ends = [end for _, end in parts]
         assert ends == sorted(ends)
         assert float(row["speech_start_s"]) < ends[0]
-        assert ends[-1] == pytest.approx(float(row["speech_end_s"]), abs=0.12)
+        assert ends[-1] == pytest.approx(float(row["speech_end_s"]), abs=2e-4)
+        if row["kind"] == "wakeword":
+            assert [name for name, _ in parts] == ["V", "Y", "UW", "G", "L", "AE", "S"]
 
 
 def test_the_same_again_even_after_a_kill(corpus: Path, tmp_path: Path) -> None:
-    """The second half of the journal is lost, the last line in its middle."""
-    synthesize(WANTED, tmp_path, jobs=1)
-    lines = (tmp_path / JOURNAL).read_text().splitlines(keepends=True)
-    (tmp_path / JOURNAL).write_text("".join(lines[: len(lines) // 2]) + lines[-1][:100])
+    """All of the journal is lost but its first line and the middle of the last one, and most clips with it."""
+    shutil.copytree(corpus, tmp_path, dirs_exist_ok=True)
+    first, *_, last = (tmp_path / JOURNAL).read_text().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_text(first + last[:100])
     (tmp_path / MANIFEST).unlink()
-    synthesize(WANTED, tmp_path, jobs=2)
+    kept = {entry["file"] for entry in json.loads(first)["rows"]}
+    for row in rows(corpus):
+        if row["file"] not in kept:
+            (tmp_path / row["file"]).unlink()
+    synthesize(WANTED, tmp_path, jobs=1)
     assert (tmp_path / MANIFEST).read_text() == (corpus / MANIFEST).read_text()
     for row in rows(corpus):
         assert (tmp_path / row["file"]).read_bytes() == (corpus / row["file"]).read_bytes()
@@ -84,3 +93,38 @@ def test_the_same_again_even_after_a_kill(corpus: Path, tmp_path: Path) -> None:
 def test_two_corpora_are_not_mixed(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["synthesize", "--phrase", "hey snips", "--out", str(corpus)]) == 1
     assert "take another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        (["--phrase", " "], "a phrase is empty"),
+        (["--phrase", "smart_mirror"], "'smart_mirror' is not letters with single spaces"),
+        (["--phrase", "channel 4"], "spell out"),
+        (["--phrase", "one two three four five six seven"], "too long; at most 6 words"),
+        (["--phrase", "a" * 41], "too long"),
+        (["--phrase", "view glass", "--phrase", "View  Glass"], "'View Glass' is given twice"),
+        (["--phrase", "view glass", "--takes", "0"], "--takes 0 is too little: at least 1"),
+        (["--phrase", "view glass", "--jobs", "0"], "--jobs 0 is too little: at least 1"),
+        (["--phrase", "view glass", "--seed", "-1"], "--seed -1 is too little: at least 0"),
+    ],
+)
+def test_what_cannot_be_made_is_named(
+    options: list[str], wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["synthesize", *options, "--out", str(tmp_path / "corpus")]) == 1
+    error = capsys.readouterr().err
+    assert wrong in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_the_report_counts_what_was_kept_and_why_the_rest_was_not() -> None:
+    row = Row(0, *[""] * 4, "view_glass", "a", 1800.0, 0.0, 0.0, "", 0.0, 0.0, *[""] * 7, 1.0, "")
+    rows = [row, replace(row, label="confusable:new glass", speaker="b"), replace(row, fault="clipped")]
+    assert report(rows).splitlines() == [
+        "2 clips, 1.00 hours, 2 voices",
+        "       1 confusable",
+        "       1 view_glass",
+        "       1 dropped: clipped",
+    ]

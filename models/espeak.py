@@ -118,15 +118,21 @@ class Library:
             clauses.append(translate(ctypes.byref(left), UTF8, 0) or b"")
         return b"".join(clauses).decode("utf-8", "replace")
 
+    def settle(self) -> None:
+        """Finish changes of voice in which nothing was said: many of them leave no room for phonemes."""
+        self._synthesise(b"", UTF8)
+
+    def _synthesise(self, text: bytes, flags: int) -> None:
+        self.sound, self.starts = [], []
+        self.espeak.espeak_Synth(text, len(text) + 1, 0, CHARACTERS, 0, flags, None, None)
+
     def say(self, utterance: Utterance) -> Spoken:
         self.choose(utterance.voice.name)
         pace = min(MOST_PACE, max(LEAST_PACE, round(PACE * utterance.rate)))
         self.espeak.espeak_SetParameter(RATE_PARAMETER, pace, 0)
         self.espeak.espeak_SetParameter(VOLUME_PARAMETER, VOLUME, 0)
         self.espeak.espeak_SetParameter(PITCH_PARAMETER, round(PITCH + PITCH_SPAN * utterance.pitch), 0)
-        self.sound, self.starts = [], []
-        text = utterance.text.encode()
-        self.espeak.espeak_Synth(text, len(text) + 1, 0, CHARACTERS, 0, UTF8 | END_PAUSE, None, None)
+        self._synthesise(utterance.text.encode(), UTF8 | END_PAUSE)
         samples = np.frombuffer(b"".join(self.sound), np.int16).astype(np.float32) / 32768
         ends = [start for _, start in self.starts[1:]] + [len(samples)]
         named = zip(self.starts, ends, strict=True)
@@ -143,7 +149,9 @@ def _library() -> Library:
 def mnemonics(text: str, accent: str) -> str:
     """How it says a text, without stress and gaps."""
     _library().choose(accent)
-    return "".join(c for c in _library().transcribe(text) if c not in UNHEARD)
+    said = _library().transcribe(text)
+    _library().settle()
+    return "".join(c for c in said if c not in UNHEARD)
 
 
 def espeak_voices() -> tuple[Voice, ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from daemon.features import SAMPLE_RATE
 from models.engines import ENGINES, at_hand
-from models.espeak import espeak_voices
+from models.espeak import espeak_voices, mnemonics
 from models.voices import Spoken, SynthesisError, Utterance, Voice, at_16_khz, run
 
 NATIVE = ("espeak-ng", "flite", "festival")
@@ -71,6 +71,12 @@ def test_espeak_speaks_all_its_english_and_no_robot() -> None:
     names = {voice.name for voice in espeak_voices()}
     assert {"en-us", "en-gb+f2", "en-029+Mario", "en-gb-scotland+klatt2"} <= names
     assert not any("robo" in name.lower() or "whisper" in name for name in names)
+
+
+def test_espeak_tells_all_phonemes_after_much_that_was_only_read() -> None:
+    for number in range(100):
+        mnemonics(f"bottle {number}", ("en-us", "en-gb")[number % 2])
+    assert [len(spoken.parts) for spoken in say("espeak-ng", "glass", "snowboy")] == [len("glas"), len("snObO")]
 
 
 def test_a_text_with_quotes_is_said_by_festival() -> None:

@@ -23,6 +23,8 @@ from models.voices import SynthesisError, Voice
 SETTINGS, JOURNAL, MANIFEST = "settings.json", "takes.jsonl", "manifest.csv"
 HIDDEN = {"number", "text", "pace", "fault"}  # of a row, not in the manifest
 OUTLIER = 1.8  # times longer or shorter than the median of a text, at one pace
+# What every process would import by itself, its main module being the command.
+PRELOADED = ["models.evaluate", "models.export", "models.gate", "models.synthesize", "models.train"]
 LEAST_TO_COMPARE = 5  # takes of a text that have a median to speak of
 SECONDS_A_LETTER, SECONDS_AROUND, BYTES_A_SECOND, TAKES_A_SECOND = 0.075, 0.75, 17_000, 12
 
@@ -57,7 +59,7 @@ def _settle(folder: Path, wanted: Wanted, cast: Mapping[str, Sequence[Voice]]) -
     path = folder / SETTINGS
     text = json.dumps({**asdict(wanted), "voices": {name: [v.name for v in some] for name, some in cast.items()}})
     if path.exists() and path.read_text("utf-8") != text:
-        raise SynthesisError(f"{folder} holds a corpus of other phrases, takes, seed or voices; take another folder")
+        raise SynthesisError(f"{folder} holds a corpus of other phrases, numbers, seed or voices; take another folder")
     if not path.exists() and (folder / MANIFEST).exists():
         raise SynthesisError(f"{folder} holds a corpus that was not made by synthesize; take another folder")
     path.write_text(text, "utf-8")
@@ -74,7 +76,7 @@ def _journal(folder: Path) -> dict[int, list[Row]]:
 def _say(folder: Path, left: list[tuple[int, tuple[Take, ...]]], jobs: int) -> None:
     """Each portion by a process of its own, since what a synthesiser says depends on what it said before."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["models.cli"])  # which every process would import as its main module
+    context.set_forkserver_preload(PRELOADED)
     _mend(folder / JOURNAL)
     with (
         (folder / JOURNAL).open("a", encoding="utf-8") as journal,

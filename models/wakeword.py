@@ -83,14 +83,18 @@ class WakeWord(nn.Module):
         hidden = torch.relu(self.hidden(torch.relu(total)))
         return self.out(hidden).transpose(1, 2)
 
+    def logits(self, features: Tensor) -> Tensor:
+        """What `forward` gives, in the way that is fastest where the features are; for training."""
+        return self(features) if features.is_cuda else self.products(features)
+
     def products(self, features: Tensor) -> Tensor:
         """What `forward` gives, from products of matrices over (time, batch, channels): 1.4 times as fast on a CPU."""
         x = (features.clamp_min(FLOOR) + self.offset[:, 0]) * self.scale[:, 0]
-        x = _taps(x.transpose(0, 1), self.front, 1)
+        x = _convolved(x.transpose(0, 1), self.front, 1)
         items = len(x) - (KERNEL - 1) * sum(self.size.dilations)
         total = torch.zeros(())
         for layer, dilation in enumerate(self.size.dilations):
-            tanh, sigmoid = _taps(x, self.gates[layer], dilation).chunk(2, dim=-1)
+            tanh, sigmoid = _convolved(x, self.gates[layer], dilation).chunk(2, dim=-1)
             z = (2 * torch.sigmoid(2 * tanh) - 1) * torch.sigmoid(sigmoid)  # tanh, which takes longer than sigmoid
             if layer < len(self.residuals):
                 both = torch.cat((self.skips[layer].weight, self.residuals[layer].weight))[:, :, 0]
@@ -103,8 +107,11 @@ class WakeWord(nn.Module):
         return nn.functional.linear(torch.relu(hidden), self.out.weight[:, :, 0], self.out.bias).transpose(0, 1)
 
 
-def _taps(x: Tensor, convolution: nn.Conv1d, dilation: int) -> Tensor:
-    """A convolution of (time, batch, channels) along time."""
+def taps(x: Tensor, dilation: int) -> Tensor:
+    """What a convolution along time reads of (time, batch, channels): (items, batch, KERNEL * channels)."""
     length = len(x) - (KERNEL - 1) * dilation
-    taps = torch.cat([x[at * dilation : at * dilation + length] for at in range(KERNEL)], dim=-1)
-    return nn.functional.linear(taps, convolution.weight.transpose(1, 2).flatten(1))
+    return torch.cat([x[at * dilation : at * dilation + length] for at in range(KERNEL)], dim=-1)
+
+
+def _convolved(x: Tensor, convolution: nn.Conv1d, dilation: int) -> Tensor:
+    return nn.functional.linear(taps(x, dilation), convolution.weight.transpose(1, 2).flatten(1))

@@ -7,22 +7,43 @@ import json
 import os
 import sys
 import wave
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from daemon.features import SAMPLE_RATE
+import msgspec
+import torch
+
+from daemon.features import HOP, SAMPLE_RATE
 from daemon.model import OPERATING_POINTS, ModelError, WakeModel
-from models import calibration, card, conditions, evaluate, figures, gate, hearing, networks, recipe, train
+from models import (
+    calibration,
+    card,
+    conditions,
+    cost,
+    evaluate,
+    figures,
+    gate,
+    hearing,
+    prune,
+    recipe,
+    train,
+    tuning,
+)
 from models.card import CardError
 from models.conditions import CONDITIONS, Session, Surroundings
-from models.corpus import CorpusError, Recording, read_manifest, select
+from models.corpus import HEARD_KINDS, CorpusError, Recording, read_manifest, select
 from models.demo import demo
-from models.export import ExportError, annotate, export, metadata
+from models.export import ExportError, annotate, annotate_int8, export, export_int8, metadata
 from models.gate import GateError
-from models.recipe import RecipeError
+from models.networks import Network
+from models.recipe import Recipe, RecipeError
+from models.rounded import rounded
 from models.script import Wanted
 from models.synthesize import report, synthesize
 from models.voices import SynthesisError
 
+QUANTISED_STEPS = 1500
+INT8 = ".int8.plan"
 SEED = 1  # of the order and the noise of an evaluation
 MEASURED_ON = "clean recordings of people it has not met"
 
@@ -40,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse-train", description="Train and judge wake-word networks.")
-    verbs = parser.add_subparsers(required=True, metavar="train|export|calibrate|evaluate|synthesize|demo")
+    told = "train|export|prune|quantise|calibrate|evaluate|synthesize|demo"
+    verbs = parser.add_subparsers(required=True, metavar=told)
     verb = verbs.add_parser("train", help="train, or go on with a training")
     _add_corpora(verb)
     verb.add_argument("--out", type=Path, required=True, help="folder for the scenes, the checkpoint and the log")
@@ -54,6 +76,20 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--force", action="store_true", help="also if the model that is there already is better")
     verb.add_argument("-o", type=Path, required=True, dest="path", help="the .onnx file; the .plan is put beside it")
     verb.set_defaults(verb=_export)
+    verb = verbs.add_parser("prune", help="a smaller network from a trained one, to be trained some more")
+    verb.add_argument("--from", type=Path, required=True, dest="folder", help="folder of a training, with its scenes")
+    verb.add_argument("--out", type=Path, required=True, help="folder for a training of what is left")
+    verb.add_argument("--keep", type=float, default=0.5, help="share of the gated channels of each layer; default: 0.5")
+    verb.add_argument("--steps", type=int, default=prune.STEPS, help=f"of that training; default: {prune.STEPS}")
+    verb.set_defaults(verb=_prune)
+    verb = verbs.add_parser("quantise", help="train on with rounded numbers, and write an int8 plan")
+    _add_corpora(verb)
+    verb.add_argument("--from", type=Path, required=True, dest="folder", help="folder of a training, with its scenes")
+    verb.add_argument("--out", type=Path, help="folder for the training with rounded numbers; default: FROM_int8")
+    verb.add_argument("--steps", type=int, default=QUANTISED_STEPS, help=f"default: {QUANTISED_STEPS}; 0 only rounds")
+    verb.add_argument("--version", default="1")
+    verb.add_argument("-o", type=Path, required=True, dest="path", help="the .int8.plan file")
+    verb.set_defaults(verb=_quantise)
     verb = verbs.add_parser("calibrate", help="some minutes of the train split, for wakepulse-compile --int8")
     _add_corpora(verb)
     verb.add_argument("--window", choices=("hamming", "rectangular"), default="hamming")
@@ -118,13 +154,7 @@ def _demo(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     made, network = train.load(options.folder)
     dev = evaluate.listen(_heard(options.corpora, unseen=True), made.window_function)
-    scored = evaluate.score(dev, lambda frames: networks.posteriors(network, frames))
-    smoothing = networks.smoothing_of(network)
-    curves = evaluate.curves(scored, made.words, smoothing=smoothing)
-    thresholds = {curve.word: curve.recommended() for curve in curves}
-    onset_to_end = evaluate.onset_to_end(scored, thresholds, smoothing=smoothing)
-    parts = networks.parts_of(network)
-    about = metadata(made, thresholds, onset_to_end=onset_to_end, version=options.version, parts=parts)
+    about = _about(made, network, train.scored(network, dev), options.version)
     heard = _sessions(options.corpora, unseen=True)
     with gate.opened(options.path, heard, force=options.force) as path:
         export(network, path, about)
@@ -132,8 +162,58 @@ def _export(options: argparse.Namespace) -> None:
     print(figures.in_force(hearing.listen(model.path, *heard, CONDITIONS[:1]), model.thresholds))
 
 
+def _about(made: Recipe, network: Network, scored: Sequence[evaluate.Scored], version: str) -> dict[str, str]:
+    """The metadata of a network, with thresholds by what it makes of the recordings."""
+    smoothing = networks.smoothing_of(network)
+    thresholds = {c.word: c.recommended() for c in evaluate.curves(scored, made.words, smoothing=smoothing)}
+    onset_to_end = evaluate.onset_to_end(scored, thresholds, smoothing=smoothing)
+    parts = networks.parts_of(network)
+    return metadata(made, thresholds, onset_to_end=onset_to_end, version=version, parts=parts)
+
+
+def _prune(options: argparse.Namespace) -> None:
+    before, after = prune.prune(options.folder, options.out, options.keep, options.steps)
+    print(cost.report({"before": before, "after": after}))
+    on = f"--teacher {options.folder} --out {options.out} {options.out / train.RECIPE}"
+    print(f"to train it on: wakepulse-train train --corpus CORPUS {on}")
+
+
+def _quantise(options: argparse.Namespace) -> None:
+    made, exact = tuning.source(options.folder)
+    network = rounded(exact)
+    if options.steps:
+        folder = options.out or options.folder.with_name(f"{options.folder.name}_int8")
+        made = msgspec.structs.replace(tuning.recipe(made, options.steps), quantised=True)
+        if not (folder / train.CHECKPOINT).exists():
+            tuning.start(options.folder, folder, made, network)
+        train.train(options.corpora, folder, made, options.folder)
+        network = rounded(train.load(folder)[1])
+    frames = calibration.heard(options.corpora, made.window_function)
+    network.observe(torch.from_numpy(frames))
+    dev = evaluate.listen(_heard(options.corpora, unseen=True), made.window_function)
+    scored = {name: train.scored(each, dev) for name, each in (("float32", exact), ("int8", network))}
+    for name, found in scored.items():
+        print(f"{name}: {train.summary(evaluate.curves(found, made.words))[1]}")
+    export_int8(network, options.path, _about(made, network, scored["int8"], options.version), frames)
+    model = WakeModel.load(options.path)
+    results = hearing.listen(model.path, *_sessions(options.corpora, unseen=True), CONDITIONS[:1])
+    _annotate(model, figures.operating_points(results, model.thresholds, MEASURED_ON))
+    print(figures.in_force(results, model.thresholds))
+
+
+def _annotate(model: WakeModel, points: Mapping[str, object]) -> None:
+    """Write operating points into a plan, and into its ONNX file where it has one of its own."""
+    told = {OPERATING_POINTS: json.dumps(points)}
+    if model.path.name.endswith(INT8):
+        annotate_int8(model.path, told)
+    else:
+        annotate(model.path.with_suffix(".onnx"), told)
+
+
 def _calibrate(options: argparse.Namespace) -> None:
-    print(f"{calibration.write(options.corpora, options.path, options.window):.0f} s of the train split")
+    frames = calibration.heard(options.corpora, options.window)
+    calibration.write(frames, options.path)
+    print(f"{frames.shape[1] * HOP / SAMPLE_RATE:.0f} s of the train split")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -150,19 +230,18 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.card:
         card.replace_figures(options.card, card.report(found[0], models[0]))
     if options.annotate:
-        points = figures.operating_points(found[0], models[0].thresholds, options.measured_on)
-        annotate(models[0].path.with_suffix(".onnx"), {OPERATING_POINTS: json.dumps(points)})
+        _annotate(models[0], figures.operating_points(found[0], models[0].thresholds, options.measured_on))
 
 
 def _sessions(corpora: list[Path], *, unseen: bool, seed: int = SEED) -> tuple[list[Session], Surroundings]:
-    around = select(_manifests(corpora), "dev", train.HEARD_KINDS | {"rir"}, shippable=False)
+    around = select(_manifests(corpora), "dev", HEARD_KINDS | {"rir"}, shippable=False)
     return conditions.sessions(_heard(corpora, unseen=unseen), seed), conditions.surroundings(around)
 
 
 def _heard(corpora: list[Path], *, unseen: bool) -> list[Recording]:
     """The dev splits; and, of the train splits, the speech that is left out of training for its licence."""
     recordings = _manifests(corpora)
-    dev = select(recordings, "dev", train.HEARD_KINDS, shippable=False)
+    dev = select(recordings, "dev", HEARD_KINDS, shippable=False)
     return [*dev, *(r for r in select(recordings, "train", {"speech"}, shippable=False) if r.share_alike and unseen)]
 
 

@@ -17,6 +17,7 @@ MAX_SECONDS = 600
 FULL_SCALE = 32768.0
 MADE = "synthetic"  # the licence of what a synthesiser said
 NEAR = "confusable:"  # begins the label of what is nearly a word
+HEARD_KINDS = {"wakeword", "speech", "speaker", "noise"}
 
 
 class CorpusError(ValueError):

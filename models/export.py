@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,19 @@ from torch import Tensor, nn
 import pulse
 from daemon.aggregate import Parts
 from daemon.features import MELS, METADATA_KEY, describe
+from models import calibration
 from models.evaluate import SMOOTHING
 from models.networks import Network
 from models.recipe import Recipe
+from models.rounded import RoundedWakeWord
 
 AGREEMENT = 1e-4  # largest difference of posteriors between PyTorch and the plan
+INT8_AGREEMENT = 5e-3  # mean difference; where a number lies between two integers they may take either
 PROVEN_FRAMES = 401  # beyond the receptive field
 PULSE = 8  # frames: 80 ms
+
+
+Floats = NDArray[np.float32]
 
 
 class ExportError(RuntimeError):
@@ -42,7 +49,7 @@ class _Posteriors(nn.Module):
 def export(network: Network, path: Path, metadata: Mapping[str, str]) -> None:
     """Write `path` (.onnx: frames (1, S, MELS) to posteriors (1, S - delay, classes)) and the .plan beside it."""
     module = _Posteriors(network).eval()
-    frames = torch.from_numpy(_frames(network.receptive_field))
+    frames = torch.from_numpy(noise(network.receptive_field))
     program = torch.onnx.export(
         module,
         (frames,),
@@ -79,13 +86,36 @@ def annotate(path: Path, metadata: Mapping[str, str]) -> None:
     before = pulse.Plan.load(path.with_suffix(".plan"))
     held = {entry.key: entry.value for entry in model.metadata_props}
     plan = _save(model, path, held | dict(metadata))
-    frames = _frames(1 + before.delay[0])
+    frames = noise(1 + before.delay[0])
     prove(plan, frames, _streamed(before, frames))
 
 
-def _frames(receptive_field: int) -> NDArray[np.float32]:
-    """Frames (1, n, MELS) to compare two networks on."""
+def noise(receptive_field: int) -> Floats:
+    """Frames (1, n, MELS) to compare two networks on, or to time one."""
     return np.random.default_rng(0).normal(8, 4, (1, receptive_field + PROVEN_FRAMES, MELS)).astype(np.float32)
+
+
+def export_int8(network: RoundedWakeWord, path: Path, metadata: Mapping[str, str], frames: Floats) -> None:
+    """Write the plan in integers to `path`, calibrated by the frames (1, n, MELS) that the network has observed."""
+    with tempfile.TemporaryDirectory(dir=path.absolute().parent) as folder:
+        exact, heard = Path(folder) / "exact.onnx", Path(folder) / "heard.npz"
+        export(network, exact, metadata)
+        calibration.write(frames, heard)
+        plan = pulse.compile(exact, pulse=PULSE, int8=heard)
+    given = noise(network.receptive_field)
+    with torch.inference_mode():
+        expected = network.products(torch.from_numpy(given)).softmax(-1).numpy()
+    streamed = _streamed(plan, given)
+    difference = float(np.abs(streamed - expected[:, : streamed.shape[1]]).mean())
+    if not difference <= INT8_AGREEMENT:
+        raise ExportError(f"the int8 plan's posteriors are {difference:.2g} from the rounded network's on average")
+    plan.save(path)
+
+
+def annotate_int8(path: Path, metadata: Mapping[str, str]) -> None:
+    """Add to the metadata of a plan that has no ONNX file of its own."""
+    plan = pulse.Plan.load(path)
+    replace(plan, metadata={**plan.metadata, **metadata}).save(path)
 
 
 def metadata(

@@ -10,6 +10,7 @@ from daemon.aggregate import Parts, aggregate
 from models.evaluate import SMOOTHING
 from models.parts import PARTS, PartNetwork, classes
 from models.recipe import Recipe
+from models.rounded import RoundedWakeWord
 from models.wakeword import WakeWord
 
 Network = WakeWord | PartNetwork
@@ -21,7 +22,8 @@ def build(made: Recipe) -> Network:
     """The network of a recipe, with fresh weights."""
     if made.network.kind == "parts":
         return PartNetwork(classes(len(made.words)))
-    return WakeWord(1 + len(made.words), made.network.size())
+    gated = RoundedWakeWord if made.quantised else WakeWord
+    return gated(1 + len(made.words), made.network.size())
 
 
 def parts_of(network: Network) -> Parts | None:

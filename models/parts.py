@@ -67,9 +67,11 @@ class PartNetwork(nn.Module):
             x = torch.relu(layer(x))
         return self.out(x).transpose(1, 2)
 
-    def products(self, features: Tensor) -> Tensor:
+    def logits(self, features: Tensor) -> Tensor:
         """What `forward` gives; its convolutions are wide enough to be fast as they are."""
         return self(features)
+
+    products = logits
 
 
 def classes(words: int, parts: Parts = PARTS) -> int:

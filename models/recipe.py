@@ -75,6 +75,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     check_every: Count = 1000  # steps between two looks at the dev split
     patience: Count = 8  # looks without a better one, after which it stops
     teacher_share: Share = 0.5  # of the loss, where a teacher is given
+    quantised: bool = False  # numbers are rounded as in an int8 plan
 
     @property
     def steps(self) -> int:

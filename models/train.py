@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from daemon.features import MELS
-from models import pool, recipe
+from models import calibration, pool, recipe
 from models.augment import IGNORED, Hearing, Scenes, gather
 from models.cast import Cast
-from models.corpus import Recording, read_manifest, select
-from models.evaluate import Curve, curves, listen, score
+from models.corpus import HEARD_KINDS, Recording, read_manifest, select
+from models.evaluate import Curve, Scored, curves, listen, score
 from models.mining import mine
 from models.networks import Network, build, posteriors, smoothing_of
 from models.parts import PARTS, part_targets
@@ -33,17 +33,21 @@ from models.sampler import Sampler
 
 CHECKPOINT, RECIPE, LOG = "checkpoint.pt", "recipe.yaml", "log.txt"
 STATEFUL = ("network", "average", "optimiser")
-HEARD_KINDS = {"wakeword", "speech", "speaker", "noise"}
 NORMALISED_ON = 256  # scenes
 CLIP = 10.0  # largest norm of a gradient
 TIMED_STEPS = 3
+OBSERVED_EVERY = 100  # steps, after which the ranges of a rounded network are looked up again
+
+
+def scored(network: Network, heard: list) -> list[Scored]:  # type: ignore[type-arg]
+    """What a network makes of recordings that were listened to."""
+    network.eval()
+    return score(heard, lambda frames: posteriors(network, frames))
 
 
 def look(network: Network, heard: list, words: tuple[str, ...]) -> list[Curve]:  # type: ignore[type-arg]
     """Curves of a network in training on recordings that were listened to."""
-    network.eval()
-    scored = score(heard, lambda frames: posteriors(network, frames))
-    return curves(scored, words, smoothing=smoothing_of(network))
+    return curves(scored(network, heard), words, smoothing=smoothing_of(network))
 
 
 def summary(results: list[Curve]) -> tuple[float, str]:
@@ -81,6 +85,7 @@ class Training:
         )
         self.optimiser = torch.optim.AdamW(self.network.parameters(), made.rate, weight_decay=made.weight_decay)
         self.teacher = teacher and teacher.to(self.device)
+        self.calibration: Tensor | None = None  # frames (1, n, MELS), by which a rounded network is calibrated
 
     def normalise(self, frames: Tensor) -> None:
         """Fit the input scale of both networks to (n, MELS) frames."""
@@ -106,6 +111,8 @@ class Training:
         frames, targets = frames.to(self.device), targets.to(self.device)
         for group in self.optimiser.param_groups:
             group["lr"] = rate(self.step, self.made)
+        if self.calibration is not None and not self.step % OBSERVED_EVERY:
+            self.network.observe(self.calibration)
         loss = self._loss(frames, targets)
         self.optimiser.zero_grad()
         loss.backward()
@@ -130,7 +137,7 @@ class Training:
 
     def _logits(self, network: Network, frames: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            return (network.products(frames) if self.device.type == "cpu" else network(frames)).float()
+            return network.logits(frames).float()
 
 
 def rate(step: int, made: Recipe) -> float:
@@ -161,6 +168,9 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     """Run or go on with a training in `folder`: its recipe, log.txt, scenes and the checkpoint."""
     _prepare(folder, made)
     training = Training(made, load(teacher)[1] if teacher else None)
+    if made.quantised:
+        heard = calibration.heard(corpora, made.window_function)
+        training.calibration = torch.from_numpy(heard).to(training.device)
     cast = Cast(folder / "voices", made.sounds.voices, made.seed)
     rooms = partial(gather_rooms, count=made.sounds.rooms, seed=made.seed)
     in_parts = made.network.kind == "parts"

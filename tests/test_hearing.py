@@ -16,8 +16,7 @@ from daemon.listener import Listener
 from daemon.recording import read
 from models import conditions, hearing
 from models.conditions import CONDITIONS, Condition, Mark
-from models.corpus import CorpusError, Recording, read_manifest
-from models.train import HEARD_KINDS
+from models.corpus import HEARD_KINDS, CorpusError, Recording, read_manifest
 from tests.shipped import DEMO, MODEL, model
 from tests.test_models import write_corpus
 

@@ -187,7 +187,7 @@ def _quantise(options: argparse.Namespace) -> None:
         if not (folder / train.CHECKPOINT).exists():
             tuning.start(options.folder, folder, made, network)
         train.train(options.corpora, folder, made, options.folder)
-        network = rounded(train.load(folder)[1])
+        network = rounded(train.load(folder)[1])  # with the averaged weights
     frames = calibration.heard(options.corpora, made.window_function)
     network.observe(torch.from_numpy(frames))
     dev = evaluate.listen(_heard(options.corpora, unseen=True), made.window_function)

@@ -72,10 +72,12 @@ def prune(source: Path, folder: Path, keep: float, steps: int = STEPS) -> tuple[
 
 
 def scenes(folder: Path, count: int) -> Iterable[tuple[Tensor, Tensor]]:
-    """Some scenes of a training, one by one: frames and targets."""
-    if not (folder / "scenes.frames").exists():
+    """Some of the `count` scenes of a training, one by one: frames and targets."""
+    note = folder / "scenes.done"
+    done = int(note.read_text()) if note.exists() else 0
+    if not done:
         raise RecipeError(f"{folder} holds no scenes to prune by; `train` with its recipe makes them again")
     pool = Pool(folder / "scenes", count)
-    for number in range(min(SCENES, count)):
+    for number in range(min(SCENES, done)):
         frames, targets = pool.take([number])
         yield torch.from_numpy(frames.astype(np.float32)), torch.from_numpy(targets.astype(np.int64))

@@ -131,18 +131,18 @@ def _whole(x: Tensor, scale: Scale) -> Tensor:
     return _straight((x / scale.step).clamp(LOWEST - scale.zero, HIGHEST - scale.zero))
 
 
-def _filters(weight: Tensor, largest_bias: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """Whole weights (filters, taps * channels), and what 1 of each filter stands for."""
+def _filters(weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Whole weights (filters, taps * channels), and what 1 of each filter stands for; `bias` in steps of the input."""
     flat = weight.transpose(1, 2).flatten(1)
     units = flat.detach().abs().amax(1) / WEIGHT
-    units = torch.maximum(units, torch.as_tensor(largest_bias).abs() / BIAS)
+    units = units if bias is None else torch.maximum(units, bias.detach().abs() / BIAS)
     units = units.clamp_min(max(float(units.max()) * 2.0**-20, LEAST))
     return _straight(flat / units[:, None]), units
 
 
 def _convolved(x: Tensor, weight: Tensor, step: float, bias: Tensor | None = None) -> Tensor:
     """Sums over whole x, 1 of which stands for `step`, as real numbers."""
-    whole, units = _filters(weight, 0.0 if bias is None else bias.detach() / step)
+    whole, units = _filters(weight, None if bias is None else bias / step)
     units = units * step
     sums = nn.functional.linear(x, whole)
     return sums * units if bias is None else (sums + _straight(bias / units)) * units

@@ -81,30 +81,14 @@ def test_the_rounded_network_is_the_int8_plan(exported: Path, seed: int) -> None
     gain=st.integers(127, UNIT - 1),
 )
 def test_a_gate_is_that_of_the_plan(sums: list[int], gain: int) -> None:
-    whole = RoundedWakeWord(2, Size(gate=4, dilations=(1,)))
-    steps = torch.full((8,), 0.25)
-    found = Gate.apply(torch.tensor(sums, dtype=torch.float64), steps.double(), whole.curves.double(), gain)
-    out, made = np.zeros((1, 1, 1, 4), np.int8), np.zeros((1, 1, 1, 8))
+    curves, taps = RoundedWakeWord(2, SIZE).curves.double(), np.array([[sums]], np.float64)[:, :, None]
+    found = Gate.apply(torch.tensor(sums).double(), torch.full((8,), 0.25).double(), curves, gain)
+    out, made, factor = np.zeros((1, 1, 1, 4), np.int8), np.zeros((1, 1, 1, 8)), np.zeros((1, 8, 8))
     scratch = np.zeros((2, 1, 1, 1, 8), np.int64)
-    given_sums = np.array(sums, np.float64).reshape(1, 1, 1, 8)
-    weight = np.eye(8)[None]
-    integer_conv(
-        out,
-        made,
-        *scratch,
-        np.zeros((1, 1, 1, 8)),
-        np.zeros((1, 8, 8)),
-        given_sums,
-        given_sums,
-        weight,
-        np.zeros((1, 1, 8), np.int64),
-        np.full((1, 1, 8), 1 << 30),
-        None,
-        activation="Gate",
-        zero=0,
-        left=0,
-        gain=gain,
-    )
+    writes = (out, made, *scratch, np.zeros((1, 1, 1, 8)), factor)
+    bias, quarter = np.zeros((1, 1, 8), np.int64), np.full((1, 1, 8), 1 << 30)
+    reads = (taps, writes[4], np.eye(8)[None], bias, quarter, None)
+    integer_conv(*writes, *reads, activation="Gate", zero=0, left=0, gain=gain)
     np.testing.assert_array_equal(found.numpy(), out.reshape(4))
 
 

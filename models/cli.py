@@ -24,6 +24,7 @@ from models import (
     figures,
     gate,
     hearing,
+    networks,
     prune,
     recipe,
     train,

@@ -18,7 +18,7 @@ from models.wakeword import Size, WakeWord
 from pulse.calibrate import lower_to_int8
 from pulse.declutter import declutter
 from pulse.infer import infer
-from pulse.integer import UNIT, integer_conv
+from pulse.integer import HIGHEST, STEPS, UNIT, integer_conv
 from pulse.load import load
 from pulse.pulsify import pulsify
 from tests.test_models import write_corpus
@@ -90,6 +90,17 @@ def test_a_gate_is_that_of_the_plan(sums: list[int], gain: int) -> None:
     reads = (taps, writes[4], np.eye(8)[None], bias, quarter, None)
     integer_conv(*writes, *reads, activation="Gate", zero=0, left=0, gain=gain)
     np.testing.assert_array_equal(found.numpy(), out.reshape(4))
+
+
+def test_the_gradient_of_a_gate_is_that_of_its_curves() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sums = torch.randint(-8000, 8000, (50, 8), generator=generator).double().requires_grad_()
+    steps = torch.linspace(0.5, 2, 8).double()
+    Gate.apply(sums, steps, RoundedWakeWord(2, SIZE).curves.double(), HIGHEST).sum().backward()
+    found, sums.grad = sums.grad, None
+    tanh, sigmoid = (sums * steps / STEPS).chunk(2, dim=-1)
+    (HIGHEST * torch.tanh(tanh) * torch.sigmoid(2 * sigmoid)).sum().backward()
+    torch.testing.assert_close(found, sums.grad, rtol=0.02, atol=1e-4)
 
 
 def test_gradients_go_through_the_rounding() -> None:

@@ -45,6 +45,6 @@ def _compare(new: Path, old: Path, heard: tuple[Sequence[Session], Surroundings]
 
 def misses(plan: Path, heard: tuple[Sequence[Session], Surroundings]) -> float:
     """Mean share of words missed, clean and in noise, at thresholds that allow ALLOWED false alarms in clean hours."""
-    results = hearing.listen(plan, *heard, JUDGED, processes=os.cpu_count() or 1)
+    results = hearing.listen(plan, *heard, JUDGED, processes=min(len(heard[0]), os.cpu_count() or 1))
     clean = {tried.word: tried.at_alarms(ALLOWED) for tried in results if tried.condition == JUDGED[0].name}
     return float(np.mean([tried.misses[clean[tried.word]] / len(tried.positives) for tried in results]))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from daemon.features import MELS
-from models import train
+from models import networks, train
 from models.augment import IGNORED
 from models.recipe import Network, Recipe
 
@@ -21,9 +21,11 @@ MADE = Recipe(
 )
 
 
-def teacher() -> train.WakeWord:
+def teacher() -> networks.Network:
     torch.manual_seed(7)
-    made = train.build(msgspec.structs.replace(MADE, network=Network(residual=6, gate=8, skip=8, dilations=(1, 2, 4))))
+    made = networks.build(
+        msgspec.structs.replace(MADE, network=Network(residual=6, gate=8, skip=8, dilations=(1, 2, 4)))
+    )
     with torch.no_grad():
         made.out.weight *= 20  # it is sure of what it says, and says another thing of every frame
     return made.eval()
@@ -33,7 +35,7 @@ def frames(seed: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(1, 1, (2, 60, MELS)).astype(np.float32))
 
 
-def divergence(student: train.WakeWord, wise: train.WakeWord) -> float:
+def divergence(student: networks.Network, wise: networks.Network) -> float:
     """Of what they say of frames that were not learnt from."""
     with torch.inference_mode():
         said, learnt = (made(frames(1000)).log_softmax(-1) for made in (wise, student))

@@ -83,19 +83,30 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         return sum(self.rounds)
 
 
-def read(path: Path) -> Recipe:
-    """The recipe in a YAML file, or a shipped one by its name; `RecipeError` says what is wrong with it."""
+def read(path: Path, words: tuple[str, ...] = ()) -> Recipe:
+    """The recipe in a YAML file, or a shipped one by its name; `RecipeError` says what is wrong with it.
+
+    `words` are given for a recipe that names none.
+    """
     shipped = FOLDER / path.name
     if not path.exists() and path == Path(path.name) and shipped.with_suffix(".yaml").exists():
         path = shipped.with_suffix(".yaml")
     try:
         if path.stat().st_size > MAX_BYTES:
             raise RecipeError(f"{path} is larger than {MAX_BYTES // 1024} KB; this is no recipe")
-        return msgspec.convert(yaml.safe_load(path.read_bytes()), Recipe)
+        return _convert(yaml.safe_load(path.read_bytes()), words, path)
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, msgspec.ValidationError, RecursionError) as error:
         raise RecipeError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def _convert(settings: object, words: tuple[str, ...], path: Path) -> Recipe:
+    if words and isinstance(settings, dict):
+        if "words" in settings:
+            raise RecipeError(f"{path} has words of its own, and cannot be used for a phrase")
+        settings = {"words": list(words), **settings}
+    return msgspec.convert(settings, Recipe)
 
 
 def write(recipe: Recipe, path: Path) -> None:

@@ -20,7 +20,17 @@ def test_shipped_recipes_are_known_by_name() -> None:
     names = [path.stem for path in recipe.FOLDER.glob("*.yaml")]
     assert "six_words" in names
     for name in names:
-        assert recipe.read(Path(name)).words
+        words = ("up",) if name == "phrase" else ()
+        assert recipe.read(Path(name), words).words
+
+
+def test_words_are_given_for_a_recipe_that_names_none(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("rounds: [5]\n")
+    assert recipe.read(path, ("up", "down")) == Recipe(words=("up", "down"), rounds=(5,))
+    path.write_text(WORDS)
+    with pytest.raises(RecipeError, match="words of its own"):
+        recipe.read(path, ("left",))
 
 
 @pytest.mark.parametrize(

@@ -134,9 +134,9 @@ def _shares(recording: Recording, timing: Timing | None, mostly: tuple[float, ..
 
 def _kind(recording: Recording) -> str:
     """Where in `Material` a recording belongs that says none of the words."""
-    if recording.made:
-        return "near" if recording.near or recording.kind == "wakeword" else "made"
-    return "speech"
+    if recording.near or (recording.made and recording.kind == "wakeword"):
+        return "near"
+    return "made" if recording.made else "speech"
 
 
 def take(recording: Recording) -> Clip:

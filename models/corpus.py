@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from daemon.features import SAMPLE_RATE
 
+MANIFEST = "manifest.csv"
 MAX_SECONDS = 600
 FULL_SCALE = 32768.0
 MADE = "synthetic"  # the licence of what a synthesiser said
@@ -53,7 +54,7 @@ class Recording:
 
     @property
     def near(self) -> bool:
-        """Whether it was made to be nearly a word."""
+        """Whether it is nearly a word, and was made for that or mistaken for one."""
         return self.label.startswith(NEAR)
 
     @property
@@ -77,7 +78,7 @@ class Recording:
 
 def read_manifest(folder: Path) -> list[Recording]:
     """All rows of `manifest.csv` in a folder; `CorpusError` names the row that cannot be used."""
-    path = folder / "manifest.csv"
+    path = folder / MANIFEST
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [_recording(folder, row, line) for line, row in enumerate(csv.DictReader(file), 2)]
@@ -105,7 +106,7 @@ def _recording(folder: Path, row: dict[str, str], line: int) -> Recording:
             timing=row.get("parts", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CorpusError(f"{folder / 'manifest.csv'}:{line}: bad or missing {error}") from error
+        raise CorpusError(f"{folder / MANIFEST}:{line}: bad or missing {error}") from error
 
 
 def select(recordings: Iterable[Recording], split: str, kinds: set[str], *, shippable: bool) -> list[Recording]:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,35 +18,34 @@ from daemon.model import OPERATING_POINTS, ModelError, WakeModel
 from models import (
     calibration,
     card,
-    conditions,
     cost,
+    delivery,
     evaluate,
     figures,
-    gate,
     hearing,
-    networks,
+    phrase,
     prune,
     recipe,
     train,
     tuning,
 )
 from models.card import CardError
-from models.conditions import CONDITIONS, Session, Surroundings
-from models.corpus import HEARD_KINDS, CorpusError, Recording, read_manifest, select
+from models.conditions import CONDITIONS
+from models.corpus import CorpusError
 from models.demo import demo
-from models.export import ExportError, annotate, annotate_int8, export, export_int8, metadata
+from models.export import ExportError, annotate, annotate_int8, export_int8
 from models.gate import GateError
-from models.networks import Network
-from models.recipe import Recipe, RecipeError
+from models.recipe import RecipeError
 from models.rounded import rounded
 from models.script import Wanted
 from models.synthesize import report, synthesize
 from models.voices import SynthesisError
+from models.wording import PhraseError, check
 
 QUANTISED_STEPS = 1500
 INT8 = ".int8.plan"
-SEED = 1  # of the order and the noise of an evaluation
 MEASURED_ON = "clean recordings of people it has not met"
+REFUSALS = (CardError, CorpusError, ExportError, GateError, ModelError, PhraseError, RecipeError, SynthesisError)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.verb(options)
-    except (CardError, CorpusError, ExportError, GateError, ModelError, RecipeError, SynthesisError, OSError) as error:
+    except (*REFUSALS, OSError) as error:
         print(f"wakepulse-train: {error}", file=sys.stderr)
         return 1
     return 0
@@ -64,12 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse-train", description="Train and judge wake-word networks.")
     told = "train|export|prune|quantise|calibrate|evaluate|synthesize|demo"
     verbs = parser.add_subparsers(required=True, metavar=told)
-    verb = verbs.add_parser("train", help="train, or go on with a training")
-    _add_corpora(verb)
-    verb.add_argument("--out", type=Path, required=True, help="folder for the scenes, the checkpoint and the log")
-    verb.add_argument("--teacher", type=Path, help="folder of a training whose network this one also learns from")
-    verb.add_argument("recipe", type=Path, help="a .yaml, or the name of a shipped recipe")
-    verb.set_defaults(verb=_train)
+    _add_train(verbs)
     verb = verbs.add_parser("export", help="checkpoint to .onnx and .plan, thresholds set on what it has not heard")
     _add_corpora(verb)
     verb.add_argument("--from", type=Path, required=True, dest="folder", help="folder of a training")
@@ -100,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_corpora(verb)
     verb.add_argument("--unseen", action="store_true", help="add the train split's speech that no training uses")
     verb.add_argument("--condition", action="append", choices=[c.name for c in CONDITIONS], help="default: all")
-    verb.add_argument("--seed", type=int, default=SEED)
+    verb.add_argument("--seed", type=int, default=delivery.SEED)
     verb.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one per core")
     verb.add_argument("--out", type=Path, help="folder for tables (.md), all figures (.json) and curves (.svg, .png)")
     verb.add_argument("--compare", type=Path, metavar="B", help="a second .plan, to be put beside the first")
@@ -116,9 +110,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_corpora(verb: argparse.ArgumentParser) -> None:
+def _add_corpora(verb: argparse.ArgumentParser, *, required: bool = True) -> None:
     told = "folder with manifest.csv and recordings; may be given several times"
-    verb.add_argument("--corpus", type=Path, required=True, action="append", dest="corpora", help=told)
+    verb.add_argument("--corpus", type=Path, required=required, action="append", default=[], dest="corpora", help=told)
+
+
+def _add_train(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser("train", help="train on recordings or for a typed phrase, or go on with a training")
+    _add_corpora(verb, required=False)
+    verb.add_argument("--out", type=Path, required=True, help="folder for the scenes, the checkpoint and the log")
+    verb.add_argument("--teacher", type=Path, help="folder of a training whose network this one also learns from")
+    own = verb.add_argument_group("own words, from typed text to a model in --out")
+    own.add_argument("--phrase", action="append", default=[], help="may be given several times, for one model")
+    told = "folder of your takes of the phrase; of several phrases, each in a folder of its name"
+    own.add_argument("--recordings", type=Path, metavar="DIR", help=told)
+    own.add_argument("--false-wakes", type=Path, metavar="DIR", help="folder of recordings at which a satellite woke")
+    own.add_argument("--takes", type=int, help=f"synthetic ones of each phrase, default: {phrase.TAKES}")
+    own.add_argument("--piper", type=Path, metavar="DIR", help="folder with Piper voices, to be heard as well")
+    own.add_argument("--force", action="store_true", help="also if the model that is there already is better")
+    verb.add_argument("recipe", type=Path, nargs="?", help="a .yaml, or the name of a shipped one; default: phrase")
+    verb.set_defaults(verb=_train)
 
 
 def _add_synthesize(verbs: argparse._SubParsersAction) -> None:
@@ -136,14 +147,38 @@ def _add_synthesize(verbs: argparse._SubParsersAction) -> None:
 
 
 def _synthesize(options: argparse.Namespace) -> None:
-    phrases = tuple(" ".join(phrase.split()) for phrase in options.phrase)
+    phrases = tuple(" ".join(typed.split()) for typed in options.phrase)
     wanted = Wanted(phrases, options.takes, options.near, options.seed)
     rows = synthesize(wanted, options.out, jobs=options.jobs, piper=options.piper, agree=options.agree)
     print(report(rows))
 
 
 def _train(options: argparse.Namespace) -> None:
+    if options.phrase:
+        _train_phrase(options)
+        return
+    own = ("recordings", "false_wakes", "takes", "piper")
+    if any(getattr(options, name) is not None for name in own):
+        raise PhraseError("--recordings, --false-wakes, --takes and --piper go with --phrase")
+    if not options.recipe or not options.corpora:
+        raise RecipeError("what is to be trained? Give --phrase, or a recipe and --corpus")
     train.train(options.corpora, options.out, recipe.read(options.recipe), options.teacher)
+
+
+def _train_phrase(options: argparse.Namespace) -> None:
+    if options.teacher:
+        raise PhraseError("--teacher does not go with --phrase")
+    wish = phrase.Wish(
+        check(tuple(options.phrase)),
+        options.out,
+        takes=phrase.TAKES if options.takes is None else options.takes,
+        recordings=options.recordings,
+        false_wakes=options.false_wakes,
+        corpora=tuple(options.corpora),
+        piper=options.piper,
+    )
+    made = recipe.read(options.recipe or Path("phrase"), wish.words)
+    phrase.fulfil(wish, made, force=options.force)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -153,23 +188,10 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    made, network = train.load(options.folder)
-    dev = evaluate.listen(_heard(options.corpora, unseen=True), made.window_function)
-    about = _about(made, network, train.scored(network, dev), options.version)
-    heard = _sessions(options.corpora, unseen=True)
-    with gate.opened(options.path, heard, force=options.force) as path:
-        export(network, path, about)
+    delivery.deliver(options.folder, options.corpora, options.path, version=options.version, force=options.force)
     model = WakeModel.load(options.path.with_suffix(".plan"))
+    heard = delivery.sessions(options.corpora, unseen=True)
     print(figures.in_force(hearing.listen(model.path, *heard, CONDITIONS[:1]), model.thresholds))
-
-
-def _about(made: Recipe, network: Network, scored: Sequence[evaluate.Scored], version: str) -> dict[str, str]:
-    """The metadata of a network, with thresholds by what it makes of the recordings."""
-    smoothing = networks.smoothing_of(network)
-    thresholds = {c.word: c.recommended() for c in evaluate.curves(scored, made.words, smoothing=smoothing)}
-    onset_to_end = evaluate.onset_to_end(scored, thresholds, smoothing=smoothing)
-    parts = networks.parts_of(network)
-    return metadata(made, thresholds, onset_to_end=onset_to_end, version=version, parts=parts)
 
 
 def _prune(options: argparse.Namespace) -> None:
@@ -191,13 +213,13 @@ def _quantise(options: argparse.Namespace) -> None:
         network = rounded(train.load(folder)[1])  # with the averaged weights
     frames = calibration.heard(options.corpora, made.window_function)
     network.observe(torch.from_numpy(frames))
-    dev = evaluate.listen(_heard(options.corpora, unseen=True), made.window_function)
+    dev = evaluate.listen(delivery.heard(options.corpora, unseen=True), made.window_function)
     scored = {name: train.scored(each, dev) for name, each in (("float32", exact), ("int8", network))}
     for name, found in scored.items():
         print(f"{name}: {train.summary(evaluate.curves(found, made.words))[1]}")
-    export_int8(network, options.path, _about(made, network, scored["int8"], options.version), frames)
+    export_int8(network, options.path, delivery.about(made, network, scored["int8"], options.version), frames)
     model = WakeModel.load(options.path)
-    results = hearing.listen(model.path, *_sessions(options.corpora, unseen=True), CONDITIONS[:1])
+    results = hearing.listen(model.path, *delivery.sessions(options.corpora, unseen=True), CONDITIONS[:1])
     _annotate(model, figures.operating_points(results, model.thresholds, MEASURED_ON))
     print(figures.in_force(results, model.thresholds))
 
@@ -219,7 +241,7 @@ def _calibrate(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     models = [WakeModel.load(path) for path in (options.model, options.compare) if path]
-    sessions, around = _sessions(options.corpora, unseen=options.unseen, seed=options.seed)
+    sessions, around = delivery.sessions(options.corpora, unseen=options.unseen, seed=options.seed)
     wanted = [c for c in CONDITIONS if not options.condition or c.name in options.condition]
     found = [hearing.listen(m.path, sessions, around, wanted, processes=options.processes) for m in models]
     for model, results in zip(models, found, strict=True):
@@ -232,22 +254,6 @@ def _evaluate(options: argparse.Namespace) -> None:
         card.replace_figures(options.card, card.report(found[0], models[0]))
     if options.annotate:
         _annotate(models[0], figures.operating_points(found[0], models[0].thresholds, options.measured_on))
-
-
-def _sessions(corpora: list[Path], *, unseen: bool, seed: int = SEED) -> tuple[list[Session], Surroundings]:
-    around = select(_manifests(corpora), "dev", HEARD_KINDS | {"rir"}, shippable=False)
-    return conditions.sessions(_heard(corpora, unseen=unseen), seed), conditions.surroundings(around)
-
-
-def _heard(corpora: list[Path], *, unseen: bool) -> list[Recording]:
-    """The dev splits; and, of the train splits, the speech that is left out of training for its licence."""
-    recordings = _manifests(corpora)
-    dev = select(recordings, "dev", HEARD_KINDS, shippable=False)
-    return [*dev, *(r for r in select(recordings, "train", {"speech"}, shippable=False) if r.share_alike and unseen)]
-
-
-def _manifests(corpora: list[Path]) -> list[Recording]:
-    return [recording for folder in corpora for recording in read_manifest(folder)]
 
 
 if __name__ == "__main__":

@@ -214,10 +214,10 @@ def _prepare(folder: Path, made: Recipe) -> None:
     size, free = count * pool.BYTES, shutil.disk_usage(folder).free
     if size > free:
         raise RecipeError(f"{folder} has {free / 1e9:.1f} GB left, and the scenes take {size / 1e9:.1f} GB")
-    print(f"{made.steps} steps, about {made.steps * _step_s(made) / 60:.0f} minutes; scenes take {size / 1e9:.1f} GB")
+    print(f"{made.steps} steps, about {made.steps * step_s(made) / 60:.0f} minutes; scenes take {size / 1e9:.1f} GB")
 
 
-def _step_s(made: Recipe) -> float:
+def step_s(made: Recipe) -> float:
     """Seconds that a step takes on this machine, by trying a few that are thrown away."""
     training = Training(made)
     frames, targets = torch.ones(made.batch, made.frames, MELS), torch.zeros(made.batch, made.frames, dtype=torch.long)

@@ -1,0 +1,193 @@
+"""A wake word from typed text: synthetic speech, the user's own recordings, a training, and a model for the satellite.
+
+Killed and started again with the same arguments it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.detector import end_of
+from daemon.features import SAMPLE_RATE
+from daemon.model import OPERATING_POINTS, WakeModel
+from models import delivery, figures, hearing, own, pool, synthesize, train
+from models.conditions import CONDITIONS, LEAD_S
+from models.corpus import MANIFEST, CorpusError, read_manifest
+from models.export import annotate
+from models.hearing import Tried
+from models.recipe import Recipe, RecipeError
+from models.script import CONFUSABLE_SHARE
+from models.wording import slug, warnings
+
+SYNTHETIC, OWN, TRAINING, GIVEN = "synthetic", "own", "training", "given.json"
+TAKES = 2_000
+TOLD = CONDITIONS[:2]  # clean, and noise at 10 dB
+MOST_TAKES = 100_000
+NEAR_PHRASES, CLIP_S = 100, 1.6  # about, for each phrase; of a clip
+SCENE_S = 0.04  # that one core takes to make a scene
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a user asks for."""
+
+    phrases: tuple[str, ...]  # checked
+    out: Path
+    takes: int = TAKES
+    recordings: Path | None = None
+    false_wakes: Path | None = None
+    corpora: tuple[Path, ...] = ()
+    piper: Path | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As the network has them."""
+        return tuple(slug(phrase) for phrase in self.phrases)
+
+    @property
+    def model(self) -> Path:
+        """Where the .onnx file comes to lie, with the .plan beside it."""
+        return self.out / f"{'-'.join(self.words)}.onnx"
+
+    @property
+    def takes_of(self) -> dict[str, Path]:
+        """The folder of the user's takes of each word: of several words each has its own."""
+        if self.recordings is None:
+            return {}
+        if len(self.words) == 1:
+            return {self.words[0]: self.recordings}
+        found = {word: self.recordings / word for word in self.words if (self.recordings / word).is_dir()}
+        if not found:
+            raise CorpusError(f"{self.recordings} has no folder {' or '.join(self.words)} with takes of that word")
+        return found
+
+
+def fulfil(wish: Wish, made: Recipe, *, force: bool = False) -> None:
+    """From text to a model at `wish.model`; says first what speaks against the phrases, and what it will take."""
+    if not 1 <= wish.takes <= MOST_TAKES:
+        raise RecipeError(f"--takes {wish.takes} is not between 1 and {MOST_TAKES}")
+    for folder in wish.corpora:
+        read_manifest(folder)  # which may not be there
+    for line in (line for phrase in wish.phrases for line in warnings(phrase)):
+        print(line)
+    wish.out.mkdir(parents=True, exist_ok=True)
+    _settle(wish)
+    print(forecast(wish, made))
+    corpora = [*_own(wish), *wish.corpora, _synthetic(wish, made)]
+    train.train(corpora, wish.out / TRAINING, made)
+    if not _delivered(wish):
+        delivery.deliver(wish.out / TRAINING, corpora, wish.model, version="1", force=force)
+    print(_told(wish, corpora))
+
+
+def _settle(wish: Wish) -> None:
+    """Keep what goes into the training, and refuse to go on with one that had other recordings."""
+    note = wish.out / GIVEN
+    folders = [*wish.takes_of.values(), *([wish.false_wakes] if wish.false_wakes else [])]
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    known = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    text = json.dumps({"recordings": known, "corpora": [str(folder) for folder in wish.corpora]})
+    if note.exists() and note.read_text() == text:
+        return
+    if (wish.out / TRAINING).exists():
+        raise RecipeError(
+            f"{wish.out / TRAINING} was trained with other recordings; remove that folder to train anew with what is "
+            f"synthesised already, or take another --out"
+        )
+    shutil.rmtree(wish.out / OWN, ignore_errors=True)
+    note.write_text(text)
+
+
+def forecast(wish: Wish, made: Recipe) -> str:
+    """What all of it will take, in one line; `RecipeError` where the disk is too small."""
+    cores = os.cpu_count() or 1
+    near = NEAR_PHRASES * max(1, wish.takes // CONFUSABLE_SHARE)
+    clips = len(wish.phrases) * (wish.takes + near) + wish.takes
+    mined = made.sounds.mined * (len(made.rounds) - 1)
+    minutes = (
+        clips / synthesize.TAKES_A_SECOND / cores / 60,
+        (made.sounds.scenes + mined) * SCENE_S / cores / 60,
+        made.steps * train.step_s(made) / 60,
+    )
+    scenes = made.sounds.scenes + (made.sounds.mined + made.sounds.kept * (len(made.rounds) - 1)) * (mined > 0)
+    size, free = clips * CLIP_S * synthesize.BYTES_A_SECOND + scenes * pool.BYTES, shutil.disk_usage(wish.out).free
+    if size > free:
+        raise RecipeError(f"{wish.out} has {free / 1e9:.1f} GB left, and this takes {size / 1e9:.1f} GB")
+    speech, sounds, steps = (math.ceil(part) for part in minutes)
+    return (
+        f"at most {math.ceil(sum(minutes))} min and {size / 1e9:.1f} GB: {clips} clips of synthetic speech "
+        f"({speech} min), {made.sounds.scenes + mined} scenes ({sounds} min), {made.steps} steps ({steps} min)"
+    )
+
+
+def _synthetic(wish: Wish, made: Recipe) -> Path:
+    folder = wish.out / SYNTHETIC
+    wanted = synthesize.Wanted(wish.phrases, wish.takes, made.seed)
+    print(synthesize.report(synthesize.synthesize(wanted, folder, piper=wish.piper)))
+    return folder
+
+
+def _own(wish: Wish) -> list[Path]:
+    """The corpus of the user's recordings, if there are any; one that is made already stays as it is."""
+    folder = wish.out / OWN
+    if not wish.takes_of and not wish.false_wakes:
+        return []
+    if not (folder / MANIFEST).exists():
+        given = own.gather(wish.takes_of, wish.false_wakes, first_model(wish.model.with_suffix(".plan")))
+        print(given)
+        own.write(given, folder)
+    return [folder]
+
+
+def first_model(plan: Path) -> dict[str, own.Fires]:
+    """For each word of a model that was trained before, where it is heard; nothing where there is no such model."""
+    if not plan.exists():
+        return {}
+    model = WakeModel.load(plan)
+    return {word: partial(_fires, model, word) for word in model.words}
+
+
+def _fires(model: WakeModel, word: str, samples: NDArray[np.int16]) -> list[int]:
+    quiet = round(LEAD_S * SAMPLE_RATE)
+    found = hearing.scores(model, np.pad(samples, quiet))[:, model.words.index(word)]
+    return [end_of(frame) - quiet for frame in hearing.firings(found, model.thresholds[word])]
+
+
+def _delivered(wish: Wish) -> bool:
+    """Whether the model was made of the last checkpoint."""
+    plan, checkpoint = wish.model.with_suffix(".plan"), wish.out / TRAINING / train.CHECKPOINT
+    return plan.exists() and plan.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
+
+
+def _told(wish: Wish, corpora: Sequence[Path]) -> str:
+    """What the model is worth, which is written into it too, and how a satellite comes to use it."""
+    model = WakeModel.load(wish.model.with_suffix(".plan"))
+    sessions, around = delivery.sessions(corpora, unseen=True)
+    processes = min(len(sessions), os.cpu_count() or 1)
+    results = hearing.listen(model.path, sessions, around, TOLD, processes=processes)
+    points = figures.operating_points(results, model.thresholds, "voices that it has not heard")
+    annotate(wish.model, {OPERATING_POINTS: json.dumps(points)})
+    table = figures.in_force(results, model.thresholds)
+    configuration = f"in the satellite's configuration:\n\nwake:\n  model: {model.path.resolve()}"
+    return "\n".join([table, *_your_takes(results), configuration])
+
+
+def _your_takes(results: Sequence[Tried]) -> list[str]:
+    """How many of the user's own takes are missed, a line for each word and condition."""
+    lines = []
+    for tried in results:
+        both = zip(tried.positives, tried.together.late_s, strict=True)
+        missed = [math.isnan(late) for recording, late in both if recording.licence == own.LICENCE]
+        if missed:
+            lines.append(f"of your own takes of {tried.word}, {tried.condition}: {sum(missed)} of {len(missed)} missed")
+    return lines

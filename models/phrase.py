@@ -9,6 +9,7 @@ import json
 import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +21,9 @@ from numpy.typing import NDArray
 from daemon.detector import end_of
 from daemon.features import SAMPLE_RATE
 from daemon.model import OPERATING_POINTS, WakeModel
-from models import delivery, figures, hearing, own, pool, synthesize, train
-from models.conditions import CONDITIONS, LEAD_S
-from models.corpus import MANIFEST, CorpusError, read_manifest
+from models import conditions, delivery, figures, hearing, own, pool, synthesize, train
+from models.conditions import CONDITIONS, LEAD_S, Condition, Surroundings
+from models.corpus import MANIFEST, NEAR, CorpusError, Recording, read_manifest
 from models.export import annotate
 from models.hearing import Tried
 from models.recipe import Recipe, RecipeError
@@ -32,6 +33,7 @@ from models.wording import slug, warnings
 SYNTHETIC, OWN, TRAINING, GIVEN = "synthetic", "own", "training", "given.json"
 TAKES = 2_000
 TOLD = CONDITIONS[:2]  # clean, and noise at 10 dB
+WORST = 5  # near phrases that are named
 MOST_TAKES = 100_000
 NEAR_PHRASES, CLIP_S = 100, 1.6  # about, for each phrase; of a clip
 SCENE_S = 0.04  # that one core takes to make a scene
@@ -173,13 +175,31 @@ def _told(wish: Wish, corpora: Sequence[Path]) -> str:
     """What the model is worth, which is written into it too, and how a satellite comes to use it."""
     model = WakeModel.load(wish.model.with_suffix(".plan"))
     sessions, around = delivery.sessions(corpora, unseen=True)
-    processes = min(len(sessions), os.cpu_count() or 1)
-    results = hearing.listen(model.path, sessions, around, TOLD, processes=processes)
+    heard = [recording for session in sessions for recording in session.recordings]
+    results = _listen(model, [recording for recording in heard if not recording.near], around, TOLD)
     points = figures.operating_points(results, model.thresholds, "voices that it has not heard")
     annotate(wish.model, {OPERATING_POINTS: json.dumps(points)})
-    table = figures.in_force(results, model.thresholds)
+    beside = _listen(model, [r for r in heard if r.near or r.kind == "wakeword"], around, TOLD[:1])
     configuration = f"in the satellite's configuration:\n\nwake:\n  model: {model.path.resolve()}"
-    return "\n".join([table, *_your_takes(results), configuration])
+    table = figures.in_force(results, model.thresholds)
+    return "\n".join([table, *_your_takes(results), *_near_phrases(beside), configuration])
+
+
+def _listen(
+    model: WakeModel, recordings: Sequence[Recording], around: Surroundings, heard_in: Sequence[Condition]
+) -> list[Tried]:
+    sessions = conditions.sessions(recordings, delivery.SEED)
+    return hearing.listen(model.path, sessions, around, heard_in, processes=min(len(sessions), os.cpu_count() or 1))
+
+
+def _near_phrases(results: Sequence[Tried]) -> list[str]:
+    """For each word how often what is nearly it is taken for it, and what most of all."""
+    lines = []
+    for tried in results:
+        texts = Counter(recording.label.removeprefix(NEAR) for recording in tried.together.alarms if recording.near)
+        told = ", ".join(f"{text} ({times})" for text, times in texts.most_common(WORST))
+        lines.append(f"near phrases taken for {tried.word}: {texts.total()}{': ' * bool(told)}{told}")
+    return lines
 
 
 def _your_takes(results: Sequence[Tried]) -> list[str]:

@@ -185,3 +185,14 @@ def test_curves_count_hits_near_the_word_and_alarms_elsewhere() -> None:
 
 def test_the_way_from_onset_to_end_is_measured() -> None:
     assert evaluate.onset_to_end([scored(1.8, "computer"), scored(1.9, "computer")], {"computer": 0.5}) in range(12, 18)
+
+
+def test_what_is_nearly_a_word_does_not_count_by_the_hour_in_the_recommended_threshold() -> None:
+    count = len(evaluate.THRESHOLDS)
+    misses, at = np.linspace(0, 1, count), np.arange(count)
+    in_near, elsewhere = 40 - at, np.maximum(0, 5 - at)  # alarms: 40 near ones at the lowest threshold
+    curve = evaluate.Curve("up", 10, 0.5, misses, in_near.clip(0) + elsewhere, 1000, in_near.clip(0))
+    assert curve.recommended() == round(float(evaluate.THRESHOLDS[10]), 3)  # the first with 3 % of the near ones
+    assert curve.at_alarms(0.5) == 40
+    few = evaluate.Curve("up", 10, 0.5, misses, elsewhere, 0, 0 * at)
+    assert few.recommended() == round(float(evaluate.THRESHOLDS[5]), 3)

@@ -27,7 +27,7 @@ from models.corpus import MANIFEST, NEAR, CorpusError, Recording, read_manifest
 from models.export import annotate
 from models.hearing import Tried
 from models.recipe import Recipe, RecipeError
-from models.script import CONFUSABLE_SHARE
+from models.script import CONFUSABLE_SHARE, Wanted
 from models.wording import slug, warnings
 
 SYNTHETIC, OWN, TRAINING, GIVEN = "synthetic", "own", "training", "given.json"
@@ -35,7 +35,8 @@ TAKES = 2_000
 TOLD = CONDITIONS[:2]  # clean, and noise at 10 dB
 WORST = 5  # near phrases that are named
 MOST_TAKES = 100_000
-NEAR_PHRASES, CLIP_S = 100, 1.6  # about, for each phrase; of a clip
+NEAR_PHRASES = 100  # of each phrase
+CLIP_S = 1.6  # about
 SCENE_S = 0.04  # that one core takes to make a scene
 
 
@@ -133,10 +134,10 @@ def forecast(wish: Wish, made: Recipe) -> str:
 
 
 def _synthetic(wish: Wish, made: Recipe) -> Path:
-    folder = wish.out / SYNTHETIC
-    wanted = synthesize.Wanted(wish.phrases, wish.takes, made.seed)
-    print(synthesize.report(synthesize.synthesize(wanted, folder, piper=wish.piper)))
-    return folder
+    wanted = Wanted(wish.phrases, wish.takes, NEAR_PHRASES, made.seed)
+    jobs = os.cpu_count() or 1
+    print(synthesize.report(synthesize.synthesize(wanted, wish.out / SYNTHETIC, jobs=jobs, piper=wish.piper)))
+    return wish.out / SYNTHETIC
 
 
 def _own(wish: Wish) -> list[Path]:

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from wordfreq import zipf_frequency
 
 from models.phonemes import VOWELS, dictionary, pronunciations
-from models.script import label
+from models.script import MOST_LETTERS, MOST_WORDS, label
 
-PHRASE = re.compile(r"[a-z][a-z0-9]*( [a-z0-9]+)*")
-MOST_LETTERS = 60
+PHRASE = re.compile(r"[a-z]+( [a-z]+)*")
 LEAST_PHONEMES, LEAST_SYLLABLES, MOST_SYLLABLES = 6, 2, 8
 WORDS_AN_HOUR = 9_000  # of talk
 OFTEN = 0.1  # times that a wake word may be said by chance in an hour of talk
@@ -27,9 +26,9 @@ def check(phrases: tuple[str, ...]) -> tuple[str, ...]:
     plain = tuple(" ".join(phrase.lower().split()) for phrase in phrases)
     for phrase in plain:
         if not PHRASE.fullmatch(phrase):
-            raise PhraseError(f"{phrase!r} is no phrase: write it as English words of the letters a to z, as it sounds")
-        if len(phrase) > MOST_LETTERS:
-            raise PhraseError(f"{phrase!r} has more than {MOST_LETTERS} letters; take a shorter one")
+            raise PhraseError(f"{phrase!r} is no phrase: write it as English words of the letters a to z")
+        if len(phrase) > MOST_LETTERS or len(phrase.split()) > MOST_WORDS:
+            raise PhraseError(f"{phrase!r} is too long: at most {MOST_WORDS} words, {MOST_LETTERS} letters")
         if plain.count(phrase) > 1:
             raise PhraseError(f"{phrase!r} is given twice")
         if not any(phone in VOWELS for phone in pronunciations(phrase)[0]):

@@ -8,7 +8,7 @@ import soundfile
 
 from daemon.features import SAMPLE_RATE
 from daemon.model import WakeModel
-from models import cli, confusables, phrase, recipe, train
+from models import cli, phrase, recipe, train
 from models.corpus import CorpusError, read_manifest
 from models.demo import say
 from models.phrase import Wish
@@ -40,15 +40,10 @@ def record(folder: Path, *voices: str, text: str = "hey alexa") -> Path:
     return folder
 
 
-@pytest.fixture
-def few_near_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each takes a moment to say."""
-    for kind in ("PARTS", "ORDERS", "RHYMES", "WORDS", "PAIRS", "REPLACED"):
-        monkeypatch.setattr(confusables, kind, 2)
-
-
-@pytest.mark.usefixtures("few_near_phrases")
-def test_from_text_to_a_model(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_text_to_a_model(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phrase, "NEAR_PHRASES", 3)  # each takes a moment to say
     out, mine, wrong = tmp_path / "out", record(tmp_path / "mine", *VOICES), tmp_path / "wrong"
     record(wrong, "slt", text="a lexus")
     (mine / "broken.wav").touch()

@@ -47,7 +47,7 @@ def test_from_text_to_a_model(
     out, mine, wrong = tmp_path / "out", record(tmp_path / "mine", *VOICES), tmp_path / "wrong"
     record(wrong, "slt", text="a lexus")
     (mine / "broken.wav").touch()
-    command = ["train", "--phrase", "Hey  Alexa", "--out", str(out), "--takes", "8", str(tiny)]
+    command = ["train", "--phrase", "Hey  Alexa", "--out", str(out), "--takes", "24", str(tiny)]
     command += ["--recordings", str(mine), "--false-wakes", str(wrong)]
     assert cli.main(command) == 0
     told = capsys.readouterr().out
@@ -87,7 +87,7 @@ def test_what_speaks_against_a_phrase_is_said_before_anything_is_made(
     ("arguments", "reason"),
     [
         (["--phrase", "Grüezi"], "is no phrase"),
-        (["--phrase", "hello kitchen", "--takes", "0"], "--takes 0 is not between 8 and 100000"),
+        (["--phrase", "hello kitchen", "--takes", "0"], "--takes 0 is not between 20 and 100000"),
         (["--phrase", "hello kitchen", "--corpus", "nowhere"], "cannot read nowhere"),
         (["--phrase", "hello kitchen", "--teacher", "x"], "--teacher does not go with --phrase"),
         (["--phrase", "hello kitchen", "six_words"], "has words of its own"),

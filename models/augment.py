@@ -35,7 +35,7 @@ BLUR_FRAMES = 12  # frames after the target interval where the end is too uncert
 SETTLED_SHARE = 0.5  # of the word, from which on "none" is no longer demanded
 MARGIN_S = 0.1  # kept around the word
 
-WORD_SHARE, FRAGMENT_SHARE, NEAR_SHARE = 0.40, 0.12, 0.13  # of the items in a scene; the rest is other speech
+WORD_SHARE, FRAGMENT_SHARE, NEAR_SHARE = 0.40, 0.12, 0.08  # of the items in a scene; the rest is other speech
 MADE_SHARE = 0.25  # of the other speech, where there is any from synthesisers
 SPEEDS = tuple(Fraction(n, d) for n, d in ((4, 5), (6, 7), (10, 11), (1, 1), (1, 1), (11, 10), (7, 6), (5, 4)))
 LEVEL_DB = -26.0  # of an item's root mean square before the scene's own gain

@@ -42,8 +42,8 @@ def posteriors(network: Network, frames: NDArray[np.float32]) -> NDArray[np.floa
     result = np.zeros((len(frames), network.classes - 1), np.float32)
     with torch.inference_mode():
         for start in range(0, len(frames) - field + 1, STRETCH):
-            piece = torch.from_numpy(frames[start : start + STRETCH + field - 1])[None]
-            values = network.products(piece).softmax(-1)[0, :, 1:].numpy()
+            piece = torch.from_numpy(frames[start : start + STRETCH + field - 1])[None].to(network.offset.device)
+            values = network.products(piece).softmax(-1)[0, :, 1:].cpu().numpy()
             result[start + field - 1 : start + field - 1 + len(values)] = values
     parts = parts_of(network)
     return result if parts is None else aggregate(result, parts)

@@ -62,7 +62,7 @@ def load(folder: Path) -> tuple[Recipe, Network]:
     """The recipe of a training and the network with the averaged weights of its last checkpoint."""
     made = recipe.read(folder / RECIPE)
     try:
-        saved = torch.load(folder / CHECKPOINT, weights_only=True)["average"]
+        saved = torch.load(folder / CHECKPOINT, "cpu", weights_only=True)["average"]
     except FileNotFoundError as error:
         raise RecipeError(f"{folder} holds no training that got as far as a checkpoint") from error
     network = build(made)
@@ -101,7 +101,7 @@ class Training:
 
     def restore(self, folder: Path) -> None:
         """Go back to the checkpoint."""
-        state = torch.load(folder / CHECKPOINT, weights_only=True)
+        state = torch.load(folder / CHECKPOINT, "cpu", weights_only=True)
         for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])
         self.step, self.best, self.since = state["step"], state["best"], state["since"]

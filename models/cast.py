@@ -17,6 +17,7 @@ from tqdm import tqdm
 from daemon.features import SAMPLE_RATE
 from models.augment import Clip, take
 from models.corpus import Recording
+from models.pool import write_note
 from models.variety import vary
 
 
@@ -47,6 +48,6 @@ class Cast:
             clip = take(recording)
             audio, stretch = vary(clip.audio, np.random.default_rng((self.seed, *path.name.encode())))
             soundfile.write(path, np.clip(audio, -1, 1), SAMPLE_RATE)
-            note.write_text(json.dumps([round(clip.start * stretch), round(clip.end * stretch)]))
+            write_note(json.dumps([round(clip.start * stretch), round(clip.end * stretch)]), note)
         start, end = json.loads(note.read_text())
         return Clip(soundfile.read(path, dtype="float32")[0], start, end)

@@ -22,18 +22,19 @@ APART = 1_000_000  # scene numbers between what is learnt from and what each rou
 
 def mine(network: Network, material: Material, made: Recipe, folder: Path, round_: int) -> Pool:
     """The scenes without a word in which the network is most sure of one; listened to once, then kept in `folder`."""
-    path, count = folder / f"mined{round_}", made.sounds.mined
+    path, heard_at, count = folder / f"mined{round_}", folder / f"heard{round_}", made.sounds.mined
     note = path.with_suffix(".kept")
     if note.exists():
+        pool.remove(heard_at)  # which is there where it was killed just after the note
         return Pool(path, int(note.read_text()))
     silent = Hearing(made.window_function, made.sounds.made, words=False)
-    heard = pool.render(Scenes(material, silent, made.seed), folder / "heard", count, first=round_ * APART)
-    peaks = np.array([_peak(network, heard.frames[number]) for number in tqdm(range(count), desc="listen")])
+    heard = pool.render(Scenes(material, silent, made.seed), heard_at, count, first=round_ * APART)
+    peaks = np.array([_peak(network, heard.frames[number]) for number in tqdm(range(count), desc="listen", leave=None)])
     loudest = [number for number in np.argsort(-peaks)[: made.sounds.kept] if peaks[number] >= FIRED]
     kept = Pool(path, max(1, len(loudest)))
     kept.frames[: len(loudest)], kept.targets[: len(loudest)] = heard.take(loudest)
-    note.write_text(str(len(loudest)))
-    heard.remove()
+    pool.write_note(str(len(loudest)), note)
+    pool.remove(heard_at)
     alarms = int((peaks >= FALSE_ALARM).sum())
     tqdm.write(f"round {round_}: {alarms} of {count} scenes without a word fire at {FALSE_ALARM}")
     return Pool(path, len(loudest))

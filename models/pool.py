@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from models.augment import SCENE_FRAMES, Scenes
 
 BATCH = 32  # scenes between two notes of how far it is
 BYTES = SCENE_FRAMES * (2 * MELS + 1)  # of a scene
+FILES, NOTE = (".frames", ".targets"), ".done"
 
 
 class _Rendered(Dataset[tuple[NDArray[np.float16], NDArray[np.int8]]]):
@@ -33,10 +35,10 @@ class Pool:
     """`count` scenes at `path`: frames (count, SCENE_FRAMES, MELS) float16, targets (count, SCENE_FRAMES) int8."""
 
     def __init__(self, path: Path, count: int) -> None:
-        mode = "r+" if path.with_suffix(".frames").exists() else "w+"
-        self._path, shape = path, (count, SCENE_FRAMES)
-        self.frames = np.memmap(path.with_suffix(".frames"), np.float16, mode, shape=(*shape, MELS))
-        self.targets = np.memmap(path.with_suffix(".targets"), np.int8, mode, shape=shape)
+        frames, targets = (path.with_suffix(kind) for kind in FILES)
+        shape = count, SCENE_FRAMES
+        self.frames = np.memmap(frames, np.float16, _mode(frames), shape=(*shape, MELS))
+        self.targets = np.memmap(targets, np.int8, _mode(targets), shape=shape)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -45,23 +47,42 @@ class Pool:
         """Copies of some scenes' frames and targets."""
         return self.frames[numbers], self.targets[numbers]
 
-    def remove(self) -> None:
-        """Take the scenes off the disk."""
-        for kind in (".frames", ".targets", ".done"):
-            self._path.with_suffix(kind).unlink(missing_ok=True)
+
+def _mode(path: Path) -> Literal["r+", "w+"]:
+    return "r+" if path.exists() else "w+"
+
+
+def rendered(path: Path) -> int:
+    """How many scenes of the pool at `path` are there already."""
+    note = path.with_suffix(NOTE)
+    whole = note.exists() and all(path.with_suffix(kind).exists() for kind in FILES)
+    return int(note.read_text()) if whole else 0
+
+
+def remove(path: Path) -> None:
+    """Take the pool at `path`, if there is one, off the disk; the note goes first, which says what the others hold."""
+    for kind in (NOTE, *FILES):
+        path.with_suffix(kind).unlink(missing_ok=True)
+
+
+def write_note(text: str, path: Path) -> None:
+    """Write a short text, whole or not at all."""
+    draft = path.with_name(f"{path.name}.new")
+    draft.write_text(text)
+    draft.replace(path)
 
 
 def render(scenes: Scenes, path: Path, count: int, *, first: int = 0) -> Pool:
     """Scenes `first` to `first + count`, on all cores; goes on where it was killed."""
-    pool, note = Pool(path, count), path.with_suffix(".done")
-    done = int(note.read_text()) if note.exists() else 0
+    done = rendered(path)
+    pool = Pool(path, count)
     rest = _Rendered(scenes, range(first + done, first + count))
     loader = DataLoader(rest, BATCH, num_workers=os.cpu_count() or 1, collate_fn=list)
-    with tqdm(initial=done, total=count, unit="scene", desc=path.name) as bar:
+    with tqdm(initial=done, total=count, unit="scene", desc=path.name, leave=None) as bar:
         for batch in loader:
             for frames, targets in batch:
                 pool.frames[done], pool.targets[done] = frames, targets
                 done += 1
-            note.write_text(str(done))
+            write_note(str(done), path.with_suffix(NOTE))
             bar.update(len(batch))
     return pool

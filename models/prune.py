@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models import tuning
+from models import pool, tuning
 from models.augment import IGNORED
 from models.pool import Pool
 from models.recipe import RecipeError
@@ -73,11 +73,10 @@ def prune(source: Path, folder: Path, keep: float, steps: int = STEPS) -> tuple[
 
 def scenes(folder: Path, count: int) -> Iterable[tuple[Tensor, Tensor]]:
     """Some of the `count` scenes of a training, one by one: frames and targets."""
-    note = folder / "scenes.done"
-    done = int(note.read_text()) if note.exists() else 0
+    done = pool.rendered(folder / "scenes")
     if not done:
         raise RecipeError(f"{folder} holds no scenes to prune by; `train` with its recipe makes them again")
-    pool = Pool(folder / "scenes", count)
+    there = Pool(folder / "scenes", count)
     for number in range(min(SCENES, done)):
-        frames, targets = pool.take([number])
+        frames, targets = there.take([number])
         yield torch.from_numpy(frames.astype(np.float32)), torch.from_numpy(targets.astype(np.int64))

@@ -42,7 +42,7 @@ def test_the_loudest_false_alarms_are_kept(network: WakeWord, tmp_path: Path) ->
     for number, loud in enumerate(np.argsort(peaks)[::-1][: len(kept)]):
         np.testing.assert_array_equal(kept.frames[number], scenes[loud])
     assert not kept.targets.any()
-    assert not (tmp_path / "heard.frames").exists()
+    assert not list(tmp_path.glob("heard*"))
     again = mining.mine(WakeWord(3, RECIPE.network.size()), material, RECIPE, tmp_path, 1)
     np.testing.assert_array_equal(again.frames, kept.frames)
 
@@ -80,3 +80,30 @@ def test_rendering_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     half.frames[3:] = 0
     (tmp_path / "half.done").write_text("3")
     np.testing.assert_array_equal(pool.render(scenes, tmp_path / "half", 5).frames, whole.frames)
+
+
+def test_mining_that_was_killed_leaves_nothing_that_a_later_round_would_hear(
+    network: WakeWord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    material, whole, torn = made_up(), tmp_path / "whole", tmp_path / "torn"
+    for folder in (whole, torn):
+        folder.mkdir()
+    with monkeypatch.context() as patched:  # killed after the note of the first round, before anything is cleared
+        patched.setattr(pool, "remove", lambda path: None)
+        mining.mine(network, material, RECIPE, torn, 1)
+    for folder in (whole, torn):
+        mining.mine(network, material, RECIPE, folder, 1)
+    found, expected = (mining.mine(network, material, RECIPE, folder, 2).frames for folder in (torn, whole))
+    np.testing.assert_array_equal(found, expected)
+    assert not list(torn.glob("heard*"))
+
+
+@pytest.mark.parametrize("lost", [".frames", ".targets"])
+def test_scenes_that_were_taken_away_are_made_again(tmp_path: Path, lost: str) -> None:
+    scenes = Scenes(made_up(), Hearing("hamming"), 1)
+    whole = pool.render(scenes, tmp_path / "scenes", 3)
+    frames, targets = whole.take([0, 1, 2])
+    (tmp_path / f"scenes{lost}").unlink()
+    again = pool.render(scenes, tmp_path / "scenes", 3)
+    np.testing.assert_array_equal(again.frames, frames)
+    np.testing.assert_array_equal(again.targets, targets)

@@ -186,6 +186,9 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     looks = _Looks(listen(_dev(corpora, made.words), made.window_function), folder)
     with tqdm(initial=training.step, total=made.steps, unit="step", mininterval=5) as bar:
         for round_ in range(len(made.rounds)):
+            if training.since >= made.patience:
+                tqdm.write(f"step {training.step}: no better in {made.patience} looks at the dev split; it stops early")
+                break
             if round_ and made.sounds.mined:
                 sampler.mined.append(mine(training.average.module, material, made, folder, round_))
             while training.step < sum(made.rounds[: round_ + 1]) and training.since < made.patience:

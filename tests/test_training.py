@@ -76,6 +76,19 @@ def test_a_killed_training_goes_on_where_it_was(
     assert [line.split(",")[0] for line in (tmp_path / "log.txt").read_text().splitlines()] == ["step 2", "step 4"]
 
 
+def test_a_training_that_stopped_early_listens_no_more(
+    corpus: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = msgspec.structs.replace(RECIPE, patience=1)
+    training = train.Training(made)
+    training.since = 1
+    training.save(tmp_path)
+    train.train([corpus], tmp_path, made)
+    assert "it stops early" in capsys.readouterr().out
+    assert not list(tmp_path.glob("mined*"))
+    assert not (tmp_path / "log.txt").exists()
+
+
 def test_the_exported_model_is_the_trained_one(
     corpus: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

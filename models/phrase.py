@@ -122,10 +122,10 @@ def forecast(wish: Wish, made: Recipe) -> str:
         (made.sounds.scenes + mined) * SCENE_S / cores / 60,
         made.steps * train.step_s(made) / 60,
     )
-    scenes = made.sounds.scenes + (made.sounds.mined + made.sounds.kept * (len(made.rounds) - 1)) * (mined > 0)
-    size, free = clips * CLIP_S * synthesize.BYTES_A_SECOND + scenes * pool.BYTES, shutil.disk_usage(wish.out).free
-    if size > free:
-        raise RecipeError(f"{wish.out} has {free / 1e9:.1f} GB left, and this takes {size / 1e9:.1f} GB")
+    size = clips * CLIP_S * synthesize.BYTES_A_SECOND + pool.bytes_of(made.sounds, len(made.rounds))
+    more, free = size - pool.on_disk(wish.out.rglob("*")), shutil.disk_usage(wish.out).free
+    if more > free:
+        raise RecipeError(f"{wish.out} has {free / 1e9:.1f} GB left, and this takes {more / 1e9:.1f} GB")
     speech, sounds, steps = (math.ceil(part) for part in minutes)
     return (
         f"at most {math.ceil(sum(minutes))} min and {size / 1e9:.1f} GB: {clips} clips of synthetic speech "

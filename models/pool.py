@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +14,11 @@ from tqdm import tqdm
 
 from daemon.features import MELS
 from models.augment import SCENE_FRAMES, Scenes
+from models.recipe import Sounds
 
 BATCH = 32  # scenes between two notes of how far it is
 BYTES = SCENE_FRAMES * (2 * MELS + 1)  # of a scene
+BLOCK = 512  # bytes, by which `stat` counts
 FILES, NOTE = (".frames", ".targets"), ".done"
 
 
@@ -63,6 +65,17 @@ def remove(path: Path) -> None:
     """Take the pool at `path`, if there is one, off the disk; the note goes first, which says what the others hold."""
     for kind in (NOTE, *FILES):
         path.with_suffix(kind).unlink(missing_ok=True)
+
+
+def bytes_of(made: Sounds, rounds: int) -> int:
+    """What the scenes of a training come to, at most, on the disk."""
+    later = (rounds - 1) * (made.mined > 0)
+    return BYTES * (made.scenes + made.mined * (later > 0) + min(made.kept, made.mined) * later)
+
+
+def on_disk(paths: Iterable[Path]) -> int:
+    """What some files take on the disk, of which a pool that is not full takes as much as is rendered."""
+    return sum(path.stat().st_blocks * BLOCK for path in paths if path.is_file())
 
 
 def write_note(text: str, path: Path) -> None:

@@ -32,6 +32,7 @@ from models.rooms import gather_rooms
 from models.sampler import Sampler
 
 CHECKPOINT, RECIPE, LOG = "checkpoint.pt", "recipe.yaml", "log.txt"
+SCENES = ("scenes.*", "heard*", "mined*")
 STATEFUL = ("network", "average", "optimiser")
 NORMALISED_ON = 256  # scenes
 CLIP = 10.0  # largest norm of a gradient
@@ -213,10 +214,10 @@ def _prepare(folder: Path, made: Recipe) -> None:
     if (folder / RECIPE).exists() and recipe.read(folder / RECIPE) != made:
         raise RecipeError(f"{folder} holds a training with another recipe; take another folder, or remove it")
     recipe.write(made, folder / RECIPE)
-    count = made.sounds.scenes + (made.sounds.mined if len(made.rounds) > 1 else 0)
-    size, free = count * pool.BYTES, shutil.disk_usage(folder).free
-    if size > free:
-        raise RecipeError(f"{folder} has {free / 1e9:.1f} GB left, and the scenes take {size / 1e9:.1f} GB")
+    size, free = pool.bytes_of(made.sounds, len(made.rounds)), shutil.disk_usage(folder).free
+    more = size - pool.on_disk(path for kind in SCENES for path in folder.glob(kind))
+    if more > free:
+        raise RecipeError(f"{folder} has {free / 1e9:.1f} GB left, and the scenes take {more / 1e9:.1f} GB")
     print(f"{made.steps} steps, about {made.steps * step_s(made) / 60:.0f} minutes; scenes take {size / 1e9:.1f} GB")
 
 

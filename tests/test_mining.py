@@ -107,3 +107,18 @@ def test_scenes_that_were_taken_away_are_made_again(tmp_path: Path, lost: str) -
     again = pool.render(scenes, tmp_path / "scenes", 3)
     np.testing.assert_array_equal(again.frames, frames)
     np.testing.assert_array_equal(again.targets, targets)
+
+
+def test_scenes_that_are_there_need_no_more_disk(tmp_path: Path) -> None:
+    rendered = Pool(tmp_path / "scenes", 100)
+    rendered.frames.flush()
+    assert pool.on_disk(tmp_path.glob("scenes.*")) < 10 * pool.BYTES
+    rendered.frames[:], rendered.targets[:] = 1, 1
+    rendered.frames.flush(), rendered.targets.flush()
+    assert pool.on_disk(tmp_path.glob("scenes.*")) == pytest.approx(100 * pool.BYTES, rel=0.05)
+
+
+def test_all_scenes_of_a_training_are_counted() -> None:
+    sounds = Sounds(scenes=6, mined=7, kept=3)
+    assert [pool.bytes_of(sounds, rounds) // pool.BYTES for rounds in (1, 2, 3)] == [6, 16, 19]
+    assert pool.bytes_of(Sounds(scenes=6, mined=0), 3) == 6 * pool.BYTES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -71,11 +72,28 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     rate: Positive = 2e-3  # peak learning rate; linear warm-up, then half a cosine down to 0
     warm_up: Count = 500  # steps
     weight_decay: Annotated[float, Meta(ge=0, le=1)] = 1e-4
-    average: Share = 0.999  # of the weights that are exported, per step
+    average: Annotated[float, Meta(ge=0, lt=1)] = 0.999  # of the weights that are exported, per step
     check_every: Count = 1000  # steps between two looks at the dev split
     patience: Count = 8  # looks without a better one, after which it stops
     teacher_share: Share = 0.5  # of the loss, where a teacher is given
     quantised: bool = False  # numbers are rounded as in an int8 plan
+
+    def __post_init__(self) -> None:
+        if fault := next(self._faults(), ""):
+            raise RecipeError(fault)
+
+    def _faults(self) -> Iterator[str]:
+        """What would end a training long after its start."""
+        slowest, fastest = self.sounds.tempo
+        field = self.network.size().receptive_field
+        if len(set(self.words)) < len(self.words):
+            yield f"words: {', '.join(self.words)} are not all different"
+        if slowest > fastest:
+            yield f"tempo: from {slowest:g} to {fastest:g}; put the smaller one first"
+        if self.network.kind == "gated" and field > self.frames:
+            yield f"frames: {self.frames} are fewer than the {field} that reach one output; use smaller dilations"
+        if self.network.kind == "parts" and self.quantised:
+            yield "quantised: gated networks alone are; one of word parts is not"
 
     @property
     def steps(self) -> int:

@@ -123,6 +123,8 @@ def read_audio(recording: Recording) -> NDArray[np.float32]:
         raise CorpusError(f"cannot read {recording.path}: {error}") from error
     if rate != SAMPLE_RATE:
         raise CorpusError(f"{recording.path} has {rate} samples per second; the corpus is {SAMPLE_RATE} throughout")
+    if not len(audio):
+        raise CorpusError(f"{recording.path} holds no sound; take its row out of the manifest")
     return np.ascontiguousarray(audio.mean(axis=1))
 
 

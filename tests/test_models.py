@@ -77,6 +77,21 @@ def test_a_bad_manifest_is_named(tmp_path: Path, text: str) -> None:
         read_manifest(tmp_path)
 
 
+def test_a_recording_without_sound_is_named(tmp_path: Path) -> None:
+    first = read_manifest(write_corpus(tmp_path, ("up",)))[0]
+    soundfile.write(first.path, np.zeros(0), SAMPLE_RATE)
+    with pytest.raises(CorpusError, match=r"0\.wav holds no sound"):
+        read_audio(first)
+
+
+def test_scenes_need_speech_beside_the_words(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path, ("up",)) / "manifest.csv"
+    kept = [line for line in manifest.read_text().splitlines() if ",speech," not in line]
+    manifest.write_text("\n".join(kept) + "\n")
+    with pytest.raises(CorpusError, match="is speech without the words"):
+        gather([tmp_path], ("up",), lambda said: [[]] * len(said), partial(gather_rooms, count=1, seed=1))
+
+
 def test_targets_surround_the_end_of_the_word() -> None:
     start, end = 3 * SAMPLE_RATE, 4 * SAMPLE_RATE
     target = targets([(2, start, [end])])

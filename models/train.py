@@ -22,7 +22,7 @@ from daemon.features import MELS
 from models import calibration, pool, recipe
 from models.augment import IGNORED, Hearing, Scenes, gather
 from models.cast import Cast
-from models.corpus import HEARD_KINDS, Recording, read_manifest, select
+from models.corpus import HEARD_KINDS, CorpusError, Recording, read_manifest, select
 from models.evaluate import Curve, Scored, curves, listen, score
 from models.mining import mine
 from models.networks import Network, build, posteriors, smoothing_of
@@ -167,8 +167,10 @@ class _Looks:
 
 def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | None = None) -> None:
     """Run or go on with a training in `folder`: its recipe, log.txt, scenes and the checkpoint."""
+    dev = _dev(corpora, made.words)
+    taught = _teacher(teacher, made) if teacher else None
     _prepare(folder, made)
-    training = Training(made, load(teacher)[1] if teacher else None)
+    training = Training(made, taught)
     if made.quantised:
         heard = calibration.heard(corpora, made.window_function)
         training.calibration = torch.from_numpy(heard).to(training.device)
@@ -184,7 +186,7 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
         frames = scenes.frames[:NORMALISED_ON].reshape(-1, MELS)
         training.normalise(torch.from_numpy(frames.astype(np.float32)).to(training.device))
     sampler = Sampler(made, scenes)
-    looks = _Looks(listen(_dev(corpora, made.words), made.window_function), folder)
+    looks = _Looks(listen(dev, made.window_function), folder)
     with tqdm(initial=training.step, total=made.steps, unit="step", mininterval=5) as bar:
         for round_ in range(len(made.rounds)):
             if training.since >= made.patience:
@@ -204,8 +206,23 @@ def _dev(corpora: Sequence[Path], words: tuple[str, ...]) -> list[Recording]:
     """The dev splits; without what synthesisers said, if people say all words in them."""
     found = [recording for folder in corpora for recording in read_manifest(folder)]
     dev = select(found, "dev", HEARD_KINDS, shippable=False)
+    for word in words:
+        if not any(recording.says(word) for recording in dev):
+            raise CorpusError(f"no recording of the dev split says {word!r}; a training is judged by some")
     people = [recording for recording in dev if not recording.made]
     return people if all(any(r.says(word) for r in people) for word in words) else dev
+
+
+def _teacher(folder: Path, made: Recipe) -> Network:
+    """The network of a training that hears as this one and knows the same words."""
+    taught, network = load(folder)
+    for name in ("words", "window_function"):
+        theirs, ours = getattr(taught, name), getattr(made, name)
+        if theirs != ours:
+            raise RecipeError(f"{folder} is no teacher: its {name} is {theirs!r}, and here {ours!r}")
+    if taught.network.kind != made.network.kind:
+        raise RecipeError(f"{folder} is no teacher: its network is {taught.network.kind}, not {made.network.kind}")
+    return network
 
 
 def _prepare(folder: Path, made: Recipe) -> None:

@@ -15,6 +15,7 @@ from daemon.listener import Listener
 from daemon.model import WakeModel
 from models import cli, networks, recipe, train
 from models.card import BEGIN, END
+from models.corpus import CorpusError
 from models.export import ExportError, prove
 from models.hearing import posteriors
 from models.recipe import Network, Recipe, RecipeError, Sounds
@@ -87,6 +88,31 @@ def test_a_training_that_stopped_early_listens_no_more(
     assert "it stops early" in capsys.readouterr().out
     assert not list(tmp_path.glob("mined*"))
     assert not (tmp_path / "log.txt").exists()
+
+
+def test_a_word_that_nobody_says_on_dev_is_told_before_anything_is_made(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="dev split says 'left'"):
+        train.train([corpus], tmp_path / "out", msgspec.structs.replace(RECIPE, words=("up", "left")))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("taught", "named"),
+    [
+        ({"words": WORDS[::-1]}, "words"),
+        ({"window_function": "rectangular"}, "window_function"),
+        ({"network": Network(kind="parts")}, "network"),
+    ],
+)
+def test_a_teacher_of_something_else_is_refused(
+    corpus: Path, tmp_path: Path, taught: dict[str, object], named: str
+) -> None:
+    other = msgspec.structs.replace(RECIPE, **taught)
+    recipe.write(other, tmp_path / train.RECIPE)
+    train.Training(other).save(tmp_path)
+    with pytest.raises(RecipeError, match=f"is no teacher: its {named} is"):
+        train.train([corpus], tmp_path / "out", RECIPE, tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_exported_model_is_the_trained_one(

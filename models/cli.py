@@ -187,7 +187,16 @@ def _demo(options: argparse.Namespace) -> None:
         file.writeframes(demo().astype("<i2").tobytes())
 
 
+def _may_lie_at(path: Path, ending: str) -> None:
+    """Refuse what would fail, or overwrite another model, after all the work is done."""
+    if not path.name.endswith(ending):
+        raise ExportError(f"{path} does not end in {ending}, as the name of such a file does")
+    if not path.absolute().parent.is_dir():
+        raise ExportError(f"{path.parent} is no folder; make it first")
+
+
 def _export(options: argparse.Namespace) -> None:
+    _may_lie_at(options.path, ".onnx")
     delivery.deliver(options.folder, options.corpora, options.path, version=options.version, force=options.force)
     model = WakeModel.load(options.path.with_suffix(".plan"))
     heard = delivery.sessions(options.corpora, unseen=True)
@@ -202,6 +211,7 @@ def _prune(options: argparse.Namespace) -> None:
 
 
 def _quantise(options: argparse.Namespace) -> None:
+    _may_lie_at(options.path, INT8)
     made, exact = tuning.source(options.folder)
     network = rounded(exact)
     if options.steps:

@@ -207,6 +207,22 @@ def test_a_plan_that_differs_from_its_network_is_refused() -> None:
             prove(model.plan, frames, wrong)
 
 
+@pytest.mark.parametrize(
+    ("verb", "path", "reason"),
+    [
+        ("export", "two.plan", "two.plan does not end in .onnx"),
+        ("export", "nowhere/two.onnx", "nowhere is no folder; make it first"),
+        ("quantise", "two.plan", "two.plan does not end in .int8.plan"),
+        ("quantise", "nowhere/two.int8.plan", "nowhere is no folder; make it first"),
+    ],
+)
+def test_where_no_model_can_lie_is_told_at_once(
+    verb: str, path: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([verb, "--corpus", "x", "--from", "x", "-o", str(tmp_path / path)]) == 1
+    assert reason in capsys.readouterr().err
+
+
 def test_a_corpus_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "recipe.yaml"
     recipe.write(RECIPE, path)

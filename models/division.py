@@ -64,8 +64,3 @@ def usual(takes: Iterable[tuple[Timing, float]], count: int) -> tuple[float, ...
     if not shares:
         return tuple(map(float, np.linspace(0, 1, count + 1)[1:]))
     return tuple(map(float, np.median(shares, axis=0)))
-
-
-def placed(shares: Sequence[float], start_s: float, end_s: float) -> tuple[float, ...]:
-    """Where the parts of a take that is not timed end, in s, if it is spoken as usual."""
-    return tuple(start_s + share * (end_s - start_s) for share in shares)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.corpus import CorpusError
-from models.division import parts_of, placed, read_timing, usual
+from models.division import parts_of, read_timing, usual
 
 TIMED = [("k", 0.6), ("@", 0.7), ("m", 0.8), ("p", 0.9), ("j", 1.0), ("u:", 1.3)]  # from 0.5 s on
 
@@ -47,7 +47,6 @@ def test_a_take_without_timing_is_spoken_as_usual() -> None:
     slow = [("k", 1.0), ("a", 2.0), ("b", 5.0), ("c", 10.0)]  # from 0 s on
     shares = usual([(slow, 0.0), (slow, 0.0), (TIMED, 0.5)], 2)
     np.testing.assert_allclose(shares, (0.2, 1.0))  # the median
-    np.testing.assert_allclose(placed(shares, 2.0, 3.0), (2.2, 3.0))
     late = [("pau", 1.0), ("a", 1.5), ("b", 3.0)]
     np.testing.assert_allclose(usual([(late, 0.0)], 2), (0.25, 1.0))
     np.testing.assert_allclose(usual([], 4), (0.25, 0.5, 0.75, 1.0))

@@ -179,7 +179,7 @@ def _told(wish: Wish, corpora: Sequence[Path]) -> str:
     heard = [recording for session in sessions for recording in session.recordings]
     near, words = [r for r in heard if r.near], [r for r in heard if r.kind == "wakeword"]
     results = _listen(model, [recording for recording in heard if not recording.near], around, TOLD)
-    points = figures.operating_points(results, model.thresholds, "voices that it has not heard")
+    points = figures.operating_points(results, model.thresholds, "recordings that it has not heard")
     annotate(wish.model, {OPERATING_POINTS: json.dumps(points)})
     beside = _listen(model, near + words, around, TOLD[:1]) if near else []
     configuration = f"in the satellite's configuration:\n\nwake:\n  model: {model.path.resolve()}"

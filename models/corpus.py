@@ -15,6 +15,7 @@ from daemon.features import SAMPLE_RATE
 
 MANIFEST = "manifest.csv"
 MAX_SECONDS = 600
+SLACK_S = 0.1  # by which speech may end after the sound, as rounding has it
 FULL_SCALE = 32768.0
 MADE = "synthetic"  # the licence of what a synthesiser said
 NEAR = "confusable:"  # begins the label of what is nearly a word
@@ -91,6 +92,9 @@ def read_manifest(folder: Path) -> list[Recording]:
 def _recording(folder: Path, row: dict[str, str], line: int) -> Recording:
     try:
         duration = float(row["duration_s"])
+        start_s, end_s = float(row["speech_start_s"] or 0), float(row["speech_end_s"] or duration)
+        if not 0 <= start_s < end_s <= duration + SLACK_S:
+            raise ValueError(f"span from {start_s:g} to {end_s:g} s in {duration:g} s")
         return Recording(
             path=folder / row["file"],
             kind=row["kind"],
@@ -99,8 +103,8 @@ def _recording(folder: Path, row: dict[str, str], line: int) -> Recording:
             label=row["label"],
             speaker=row["speaker"],
             duration_s=duration,
-            start_s=float(row["speech_start_s"] or 0),
-            end_s=float(row["speech_end_s"] or duration),
+            start_s=start_s,
+            end_s=end_s,
             licence=row["licence"],
             note=row["note"],
             timing=row.get("parts", ""),

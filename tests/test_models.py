@@ -77,6 +77,14 @@ def test_a_bad_manifest_is_named(tmp_path: Path, text: str) -> None:
         read_manifest(tmp_path)
 
 
+@pytest.mark.parametrize("span", ["0.9,0.3", "0.3,0.3", "0.3,1.9", "-0.3,0.9", "nan,0.9", "0.3,inf"])
+def test_speech_lies_in_its_recording(tmp_path: Path, span: str) -> None:
+    manifest = write_corpus(tmp_path, ("up",)) / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("0.3,0.9", span, 1))
+    with pytest.raises(CorpusError, match=r"manifest\.csv:2: bad or missing span"):
+        read_manifest(tmp_path)
+
+
 def test_a_recording_without_sound_is_named(tmp_path: Path) -> None:
     first = read_manifest(write_corpus(tmp_path, ("up",)))[0]
     soundfile.write(first.path, np.zeros(0), SAMPLE_RATE)

@@ -103,8 +103,6 @@ def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices, room
         if not said:
             raise CorpusError(f"no recording of the train split says {word!r}")
     other = [r for r in spoken if not any(r.says(word) for word in words)]
-    if all(_kind(r) == "near" for r in other):
-        raise CorpusError("no recording of the train split is speech without the words; scenes are made of that too")
     kinds = [[read_audio(r) for r in other if _kind(r) == kind] for kind in ("speech", "near", "made")]
     noises, responses = (
         [read_audio(r) for r in select(found, "train", {kind}, shippable=True)] for kind in ("noise", "rir")
@@ -168,6 +166,8 @@ class Scenes:
     """Scene number `index` of a seed: (SCENE_FRAMES, MELS) float16 frames and (SCENE_FRAMES,) int8 targets."""
 
     def __init__(self, material: Material, hearing: Hearing, seed: int) -> None:
+        if not material.speech and not material.made:
+            raise CorpusError("no recording of the train split is speech without the words; scenes need that too")
         self.material = material
         self.hearing = hearing
         self.seed = seed

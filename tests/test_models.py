@@ -96,8 +96,9 @@ def test_scenes_need_speech_beside_the_words(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path, ("up",)) / "manifest.csv"
     kept = [line for line in manifest.read_text().splitlines() if ",speech," not in line]
     manifest.write_text("\n".join(kept) + "\n")
+    material = gather([tmp_path], ("up",), lambda said: [[]] * len(said), partial(gather_rooms, count=1, seed=1))
     with pytest.raises(CorpusError, match="is speech without the words"):
-        gather([tmp_path], ("up",), lambda said: [[]] * len(said), partial(gather_rooms, count=1, seed=1))
+        Scenes(material, Hearing("hamming"), 1)
 
 
 def test_targets_surround_the_end_of_the_word() -> None:

@@ -6,7 +6,7 @@ from multiprocessing import get_context
 import numpy as np
 
 from daemon.features import HOP, SAMPLE_RATE
-from models.augment import SCENE_SAMPLES, Clip, Material, Scenes
+from models.augment import SCENE_SAMPLES, Clip, Hearing, Material, Scenes, Takes
 from models.rooms import Rooms, gather_rooms
 
 SCENES = 12
@@ -16,7 +16,9 @@ def scenes(rooms: Rooms) -> Scenes:
     rng = np.random.default_rng(0)
     word = Clip(rng.normal(size=8000).astype(np.float32), 1000, 7000)
     speech = rng.normal(size=30_000).astype(np.float32)
-    return Scenes(Material(((word,), (word,)), (speech,), (speech,), rooms), "hamming", 1)
+    takes = Takes(recorded=((word,),), made=())
+    material = Material((takes, takes), speech=(speech,), near=(), made=(), noise=(speech,), rooms=rooms)
+    return Scenes(material, Hearing("hamming"), 1)
 
 
 def made_alone(first: int) -> list[np.ndarray]:

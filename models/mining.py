@@ -10,27 +10,26 @@ from tqdm import tqdm
 
 from daemon.detector import smooth
 from models import pool
-from models.augment import Hearing, Material, Scenes
+from models.augment import Scenes
 from models.networks import Network, posteriors, smoothing_of
 from models.pool import Pool
-from models.recipe import Recipe
+from models.recipe import Sounds
 
 FIRED = 0.05  # score from which on a scene teaches something
 FALSE_ALARM = 0.5  # score that is told as one
 APART = 1_000_000  # scene numbers between what is learnt from and what each round listens to
 
 
-def mine(network: Network, material: Material, made: Recipe, folder: Path, round_: int) -> Pool:
-    """The scenes without a word in which the network is most sure of one; listened to once, then kept in `folder`."""
-    path, heard_at, count = folder / f"mined{round_}", folder / f"heard{round_}", made.sounds.mined
+def mine(network: Network, scenes: Scenes, sounds: Sounds, folder: Path, round_: int) -> Pool:
+    """Of scenes without a word those in which the network is most sure of one; heard once, then kept in `folder`."""
+    path, heard_at, count = folder / f"mined{round_}", folder / f"heard{round_}", sounds.mined
     note = path.with_suffix(".kept")
     if note.exists():
         pool.remove(heard_at)  # which is there where it was killed just after the note
         return Pool(path, int(note.read_text()))
-    silent = Hearing(made.window_function, made.sounds.made, words=False)
-    heard = pool.render(Scenes(material, silent, made.seed), heard_at, count, first=round_ * APART)
+    heard = pool.render(scenes, heard_at, count, first=round_ * APART)
     peaks = np.array([_peak(network, heard.frames[number]) for number in tqdm(range(count), desc="listen", leave=None)])
-    loudest = [number for number in np.argsort(-peaks)[: made.sounds.kept] if peaks[number] >= FIRED]
+    loudest = [number for number in np.argsort(-peaks)[: sounds.kept] if peaks[number] >= FIRED]
     kept = Pool(path, max(1, len(loudest)))
     kept.frames[: len(loudest)], kept.targets[: len(loudest)] = heard.take(loudest)
     pool.write_note(str(len(loudest)), note)

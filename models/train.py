@@ -6,10 +6,12 @@ order.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from daemon.features import MELS
 from models import calibration, pool, recipe
 from models.augment import IGNORED, Hearing, Scenes, gather
 from models.cast import Cast
-from models.corpus import HEARD_KINDS, CorpusError, Recording, read_manifest, select
+from models.corpus import HEARD_KINDS, MANIFEST, CorpusError, Recording, read_manifest, select
 from models.evaluate import Curve, Scored, curves, listen, score
 from models.mining import mine
 from models.networks import Network, build, posteriors, smoothing_of
@@ -32,6 +34,7 @@ from models.rooms import gather_rooms
 from models.sampler import Sampler
 
 CHECKPOINT, RECIPE, LOG = "checkpoint.pt", "recipe.yaml", "log.txt"
+HEARD = "manifests.sha256"  # of the corpora, in their order
 SCENES = ("scenes.*", "heard*", "mined*")
 STATEFUL = ("network", "average", "optimiser")
 NORMALISED_ON = 256  # scenes
@@ -169,7 +172,7 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     """Run or go on with a training in `folder`: its recipe, log.txt, scenes and the checkpoint."""
     dev = _dev(corpora, made.words)
     taught = _teacher(teacher, made) if teacher else None
-    _prepare(folder, made)
+    _prepare(folder, made, corpora)
     training = Training(made, taught)
     if made.quantised:
         heard = calibration.heard(corpora, made.window_function)
@@ -180,6 +183,7 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     material = gather(corpora, made.words, cast, rooms, PARTS.count if in_parts else 1)
     hearing = Hearing(made.window_function, made.sounds.made, part_targets=part_targets if in_parts else None)
     scenes = pool.render(Scenes(material, hearing, made.seed), folder / "scenes", made.sounds.scenes)
+    silent = Scenes(material, replace(hearing, words=False), made.seed)
     if (folder / CHECKPOINT).exists():
         training.restore(folder)
     else:
@@ -193,7 +197,7 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
                 tqdm.write(f"step {training.step}: no better in {made.patience} looks at the dev split; it stops early")
                 break
             if round_ and made.sounds.mined:
-                sampler.mined.append(mine(training.average.module, material, made, folder, round_))
+                sampler.mined.append(mine(training.average.module, silent, made.sounds, folder, round_))
             while training.step < sum(made.rounds[: round_ + 1]) and training.since < made.patience:
                 loss = training.advance(*sampler.batch(training.step))
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -225,12 +229,16 @@ def _teacher(folder: Path, made: Recipe) -> Network:
     return network
 
 
-def _prepare(folder: Path, made: Recipe) -> None:
+def _prepare(folder: Path, made: Recipe, corpora: Sequence[Path]) -> None:
     """Say what the training will take, and refuse a folder that holds another one."""
     folder.mkdir(parents=True, exist_ok=True)
+    manifests = "".join(hashlib.sha256((corpus / MANIFEST).read_bytes()).hexdigest() + "\n" for corpus in corpora)
+    if (folder / HEARD).exists() and (folder / HEARD).read_text() != manifests:
+        raise RecipeError(f"{folder} holds a training on other corpora; take another folder, or remove it")
     if (folder / RECIPE).exists() and recipe.read(folder / RECIPE) != made:
         raise RecipeError(f"{folder} holds a training with another recipe; take another folder, or remove it")
     recipe.write(made, folder / RECIPE)
+    (folder / HEARD).write_text(manifests)
     size, free = pool.bytes_of(made.sounds, len(made.rounds)), shutil.disk_usage(folder).free
     more = size - pool.on_disk(path for kind in SCENES for path in folder.glob(kind))
     if more > free:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import mining, pool
-from models.augment import Hearing, Scenes
+from models.augment import Hearing, Material, Scenes
 from models.pool import Pool
 from models.recipe import Network, Recipe, Sounds
 from models.sampler import Sampler
@@ -32,10 +32,14 @@ def network() -> WakeWord:
     return found.eval()
 
 
+def silent(material: Material) -> Scenes:
+    return Scenes(material, Hearing("hamming", words=False), RECIPE.seed)
+
+
 def test_the_loudest_false_alarms_are_kept(network: WakeWord, tmp_path: Path) -> None:
     material = made_up()
-    kept = mining.mine(network, material, RECIPE, tmp_path, 1)
-    heard = Scenes(material, Hearing("hamming", words=False), RECIPE.seed)
+    kept = mining.mine(network, silent(material), RECIPE.sounds, tmp_path, 1)
+    heard = silent(material)
     scenes = [heard[mining.APART + number][0] for number in range(RECIPE.sounds.mined)]
     peaks = [mining._peak(network, frames) for frames in scenes]
     assert len(kept) == RECIPE.sounds.kept
@@ -43,16 +47,16 @@ def test_the_loudest_false_alarms_are_kept(network: WakeWord, tmp_path: Path) ->
         np.testing.assert_array_equal(kept.frames[number], scenes[loud])
     assert not kept.targets.any()
     assert not list(tmp_path.glob("heard*"))
-    again = mining.mine(WakeWord(3, RECIPE.network.size()), material, RECIPE, tmp_path, 1)
+    again = mining.mine(WakeWord(3, RECIPE.network.size()), silent(material), RECIPE.sounds, tmp_path, 1)
     np.testing.assert_array_equal(again.frames, kept.frames)
 
 
 def test_a_network_that_is_never_wrong_adds_nothing(network: WakeWord, tmp_path: Path) -> None:
-    silent = WakeWord(3, RECIPE.network.size())
-    silent.load_state_dict(network.state_dict())
+    sure = WakeWord(3, RECIPE.network.size())
+    sure.load_state_dict(network.state_dict())
     with torch.no_grad():
-        silent.out.bias[0] += 50
-    kept = mining.mine(silent, made_up(), RECIPE, tmp_path, 2)
+        sure.out.bias[0] += 50
+    kept = mining.mine(sure, silent(made_up()), RECIPE.sounds, tmp_path, 2)
     assert len(kept) == 0
 
 
@@ -90,10 +94,12 @@ def test_mining_that_was_killed_leaves_nothing_that_a_later_round_would_hear(
         folder.mkdir()
     with monkeypatch.context() as patched:  # killed after the note of the first round, before anything is cleared
         patched.setattr(pool, "remove", lambda path: None)
-        mining.mine(network, material, RECIPE, torn, 1)
+        mining.mine(network, silent(material), RECIPE.sounds, torn, 1)
     for folder in (whole, torn):
-        mining.mine(network, material, RECIPE, folder, 1)
-    found, expected = (mining.mine(network, material, RECIPE, folder, 2).frames for folder in (torn, whole))
+        mining.mine(network, silent(material), RECIPE.sounds, folder, 1)
+    found, expected = (
+        mining.mine(network, silent(material), RECIPE.sounds, folder, 2).frames for folder in (torn, whole)
+    )
     np.testing.assert_array_equal(found, expected)
     assert not list(torn.glob("heard*"))
 

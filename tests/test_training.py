@@ -69,6 +69,8 @@ def test_a_killed_training_goes_on_where_it_was(
     train.train([corpus], tmp_path, RECIPE)
     made, network = train.load(tmp_path)
     assert made == RECIPE
+    with pytest.raises(RecipeError, match="other corpora"):
+        train.train([corpus, corpus], tmp_path, RECIPE)
     with pytest.raises(RecipeError, match="another recipe"):
         train.train([corpus], tmp_path, msgspec.structs.replace(RECIPE, seed=2))
     weights = network.state_dict()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from daemon.features import SAMPLE_RATE
 from daemon.recording import read
-from models.voices import SynthesisError
+from models.voices import run
 
 LEVEL = 3000.0  # root mean square of speech, of 32768
 HISS = 10.0  # of the room between the words
@@ -39,14 +38,7 @@ def say(text: str, *, engine: str, voice: str, options: tuple[str, ...] = ()) ->
             "espeak-ng": ["espeak-ng", "-v", voice, *options, "-w", str(path), text],
             "flite": ["flite", "-voice", voice, *options, "-t", text, "-o", str(path)],
         }[engine]
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
-        except FileNotFoundError:
-            raise SynthesisError(f"{engine} is not installed: apt-get install {engine}") from None
-        except subprocess.TimeoutExpired as error:
-            raise SynthesisError(f"{engine} does not come to an end") from error
-        except subprocess.CalledProcessError as error:
-            raise SynthesisError(f"{engine} failed: {error.stderr.decode(errors='replace').strip()}") from error
+        run(command)
         sound = read(path).astype(np.float64)
     loud = sound[np.abs(sound) > np.abs(sound).max(initial=0) / 30]
     return np.clip(sound * (LEVEL / np.sqrt(np.mean(loud**2))), -32768, 32767).astype(np.int16)

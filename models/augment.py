@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,18 @@ class Clip:
 
 
 Mark = tuple[int, int, Sequence[int]]  # a word's class, its first sample, and the samples at which its parts end
-Voices = Callable[[Sequence[Recording]], Sequence[Sequence["Clip"]]]
+
+
+class Voices(Protocol):
+    """What recordings are in the voices of further people."""
+
+    def __call__(self, recordings: Sequence[Recording], /) -> Sequence[Sequence[Clip]]:
+        """Takes of a word, some clips for each."""
+
+    def others(self, recordings: Sequence[Recording], /) -> Sequence[Audio]:
+        """Other speech."""
+
+
 Housing = Callable[[Sequence[Audio]], Rooms]
 
 
@@ -93,7 +104,7 @@ class Material:
 def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices, rooms: Housing, parts: int = 1) -> Material:
     """The train splits of some corpora without share-alike recordings; other wake words count as speech.
 
-    `voices` gives recorded takes in further voices, some clips for each; `rooms` adds to measured responses.
+    `voices` adds further voices to what people said; `rooms` adds to measured responses.
     `CorpusError` names a word that nobody says.
     """
     found = [recording for folder in corpora for recording in read_manifest(folder)]
@@ -103,12 +114,15 @@ def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices, room
         if not said:
             raise CorpusError(f"no recording of the train split says {word!r}")
     other = [r for r in spoken if not any(r.says(word) for word in words)]
-    kinds = [[read_audio(r) for r in other if _kind(r) == kind] for kind in ("speech", "near", "made")]
+    speech, near, made = ([r for r in other if _kind(r) == kind] for kind in ("speech", "near", "made"))
     noises, responses = (
         [read_audio(r) for r in select(found, "train", {kind}, shippable=True)] for kind in ("noise", "rir")
     )
     said = tuple(_takes(recordings, voices, parts) for recordings in takes)
-    return Material(said, *map(tuple, kinds), tuple(noises), rooms(responses))
+    people = (*map(read_audio, speech), *voices.others(speech))
+    return Material(
+        said, people, *(tuple(map(read_audio, some)) for some in (near, made)), tuple(noises), rooms(responses)
+    )
 
 
 def _takes(said: Sequence[Recording], voices: Voices, parts: int) -> Takes:
@@ -180,7 +194,7 @@ class Scenes:
         return frames.astype(np.float16), (self.hearing.part_targets or targets)(marks)
 
     def _speak(self, rng: np.random.Generator) -> tuple[Audio, list[Mark]]:
-        """Dry speech and where each word is in it, and each piece of a word, as class `IGNORED`."""
+        """Dry speech and where each word is in it; as class `IGNORED` each piece of a word, and what is nearly one."""
         sound = np.zeros(SCENE_SAMPLES, np.float32)
         marks = []
         position = int(rng.uniform(0, 0.5) * SAMPLE_RATE)
@@ -196,12 +210,13 @@ class Scenes:
         return sound, marks
 
     def _item(self, rng: np.random.Generator) -> tuple[int, Clip]:
-        """A word with its class, part of a word as `IGNORED`, or with class 0 what is nearly a word or other speech."""
+        """A word with its class, as `IGNORED` parts of one and what is nearly one, and with class 0 other speech."""
         material, kind = self.material, rng.random() * (1 if self.hearing.words else 1 - WORD_SHARE)
         if kind < FRAGMENT_SHARE:
             return IGNORED, self._fragment(rng)
         if kind < FRAGMENT_SHARE + NEAR_SHARE and material.near:
-            return 0, Clip(_pick(material.near, rng), 0, 0)
+            near = _pick(material.near, rng)
+            return IGNORED, Clip(near, 0, len(near))
         if kind >= 1 - WORD_SHARE:
             which = int(rng.integers(len(material.words)))
             return which + 1, self._take(which, rng)
@@ -243,7 +258,7 @@ class Scenes:
 def targets(marks: Sequence[Mark]) -> NDArray[np.int8]:
     """Per frame: the class around the end of a word, 0 elsewhere, `IGNORED` where neither can be demanded.
 
-    Pieces of words are no words: there, 0 is demanded.
+    Pieces of words, and what is nearly one, are no words: there, 0 is demanded.
     """
     result = np.zeros(SCENE_FRAMES, np.int8)
     for label, start, (*_, end) in marks:

@@ -1,24 +1,30 @@
-"""Recorded takes of a word in the voices of further people, made once and kept on disk."""
+"""Recorded takes of a word, and other speech, in the voices of further people, made once and kept on disk."""
 
 from __future__ import annotations
 
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from daemon.features import SAMPLE_RATE
 from models.augment import Clip, take
-from models.corpus import Recording
+from models.corpus import Recording, read_audio
 from models.pool import write_note
 from models.variety import vary
+
+T = TypeVar("T")
+
+STRETCH_S = 10  # of other speech, said by one of the further people
 
 
 @dataclass(frozen=True)
@@ -30,17 +36,37 @@ class Cast:
     seed: int
 
     def __call__(self, recordings: Sequence[Recording]) -> list[list[Clip]]:
-        """A list of clips for each recording."""
+        """A list of clips for each recording of a word."""
+        return self._all(self._speak, recordings) if self.count else [[] for _ in recordings]
+
+    def others(self, recordings: Sequence[Recording]) -> list[NDArray[np.float32]]:
+        """Other speech, of each recording once; none where no further voices are wanted."""
+        return self._all(self._other, recordings) if self.count else []
+
+    def _all(self, speak: Callable[[Recording], T], recordings: Sequence[Recording]) -> list[T]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not recordings or not self.count:
-            return [[] for _ in recordings]
         with get_context("fork").Pool(os.cpu_count()) as pool:
-            made = pool.imap(self._speak, recordings, chunksize=4)
-            return list(tqdm(made, total=len(recordings), unit="take", desc="voices"))
+            made = pool.imap(speak, recordings, chunksize=4)
+            return list(tqdm(made, total=len(recordings), unit="recording", desc="voices", disable=not recordings))
 
     def _speak(self, recording: Recording) -> list[Clip]:
+        return [self._voice(recording, self._path(recording, str(number))) for number in range(self.count)]
+
+    def _path(self, recording: Recording, which: str) -> Path:
         name = zlib.crc32("/".join(recording.path.parts[-3:]).encode())
-        return [self._voice(recording, self.folder / f"{name:08x}-{number}.flac") for number in range(self.count)]
+        return self.folder / f"{name:08x}-{which}.flac"
+
+    def _other(self, recording: Recording) -> NDArray[np.float32]:
+        path = self._path(recording, "other")
+        if not path.exists():
+            audio, length = read_audio(recording), STRETCH_S * SAMPLE_RATE
+            rng = np.random.default_rng((self.seed, *path.name.encode()))
+            said = [vary(audio[start : start + length], rng)[0] for start in range(0, len(audio), length)]
+            draft = path.with_suffix(f".{os.getpid()}.flac")  # a recording may be given twice
+            soundfile.write(draft, np.clip(np.concatenate(said), -1, 1), SAMPLE_RATE)
+            draft.replace(path)
+        sound: NDArray[np.float32] = soundfile.read(path, dtype="float32")[0]
+        return sound
 
     def _voice(self, recording: Recording, path: Path) -> Clip:
         note = path.with_suffix(".json")

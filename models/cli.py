@@ -22,6 +22,7 @@ from models import (
     delivery,
     evaluate,
     figures,
+    gate,
     hearing,
     phrase,
     prune,
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, help="folder for the training with rounded numbers; default: FROM_int8")
     verb.add_argument("--steps", type=int, default=QUANTISED_STEPS, help=f"default: {QUANTISED_STEPS}; 0 only rounds")
     verb.add_argument("--version", default="1")
+    verb.add_argument("--force", action="store_true", help="also if the model that is there already is better")
     verb.add_argument("-o", type=Path, required=True, dest="path", help="the .int8.plan file")
     verb.set_defaults(verb=_quantise)
     verb = verbs.add_parser("calibrate", help="some minutes of the train split, for wakepulse-compile --int8")
@@ -227,9 +229,11 @@ def _quantise(options: argparse.Namespace) -> None:
     scored = {name: train.scored(each, dev) for name, each in (("float32", exact), ("int8", network))}
     for name, found in scored.items():
         print(f"{name}: {train.summary(evaluate.curves(found, made.words))[1]}")
-    export_int8(network, options.path, delivery.about(made, network, scored["int8"], options.version), frames)
+    heard = delivery.sessions(options.corpora, unseen=True)
+    with gate.opened(options.path, heard, force=options.force) as new:
+        export_int8(network, new, delivery.about(made, network, scored["int8"], options.version), frames)
     model = WakeModel.load(options.path)
-    results = hearing.listen(model.path, *delivery.sessions(options.corpora, unseen=True), CONDITIONS[:1])
+    results = hearing.listen(model.path, *heard, CONDITIONS[:1])
     _annotate(model, figures.operating_points(results, model.thresholds, MEASURED_ON))
     print(figures.in_force(results, model.thresholds))
 

@@ -73,7 +73,14 @@ def sounds_like(phrase: str, text: str) -> bool:
 
 
 def _holds(said: Phones, goal: Phones) -> bool:
-    return any(said[at : at + len(goal)] == goal for at in range(len(said) - len(goal) + 1))
+    """Whether all of the goal is said in order, with one phoneme between at most, as in "viewed glass"."""
+    longest = len(goal) + 1
+    return any(_in_order(goal, said[at : at + longest]) for at in range(len(said) - len(goal) + 1))
+
+
+def _in_order(goal: Phones, said: Phones) -> bool:
+    rest = iter(said)
+    return all(phone in rest for phone in goal)
 
 
 @cache

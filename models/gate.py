@@ -24,14 +24,14 @@ class GateError(RuntimeError):
 
 @contextmanager
 def opened(path: Path, heard: tuple[Sequence[Session], Surroundings], *, force: bool) -> Iterator[Path]:
-    """Where to write the .onnx and .plan files that come to `path` if they are better than what is there."""
+    """Where to write what comes to `path`, .onnx with a .plan or .plan alone, if it is better than what is there."""
     with tempfile.TemporaryDirectory(dir=path.absolute().parent) as folder:
         new = Path(folder) / path.name
         yield new
         if path.with_suffix(".plan").exists() and not force:
             _compare(new.with_suffix(".plan"), path.with_suffix(".plan"), heard)
-        for suffix in (".onnx", ".plan"):
-            new.with_suffix(suffix).replace(path.with_suffix(suffix))
+        for file in Path(folder).iterdir():
+            file.replace(path.with_name(file.name))
 
 
 def _compare(new: Path, old: Path, heard: tuple[Sequence[Session], Surroundings]) -> None:

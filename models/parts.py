@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from daemon.aggregate import Parts
 from daemon.features import FRAMES_PER_SECOND, HOP, MELS, WINDOW
 from models.augment import IGNORED, SCENE_FRAMES, Mark
-from models.wakeword import FLOOR
+from models.wakeword import FLOOR, Whitened
 
 CHANNELS = 128
 KERNEL, WIDE_KERNEL = 5, 3
@@ -31,7 +31,7 @@ LATE_FRAMES = 8  # after a part was said that the network tells it, so that it h
 EDGE_FRAMES = 3  # to either side of a word's start and end where these are too uncertain to train anything
 
 
-class PartNetwork(nn.Module):
+class PartNetwork(Whitened):
     """(batch, time, MELS) frames to (batch, time - receptive_field + 1, classes) logits; class 0 is "other"."""
 
     receptive_field = RECEPTIVE_FIELD
@@ -40,8 +40,6 @@ class PartNetwork(nn.Module):
         """`classes` is 1 and the parts of all words; those of one word stand in order."""
         super().__init__()
         self.classes = classes
-        self.register_buffer("offset", torch.zeros(MELS, 1))
-        self.register_buffer("scale", torch.ones(MELS, 1))
         self.front = nn.Conv1d(MELS, CHANNELS, KERNEL)
         self.second = nn.Conv1d(CHANNELS, CHANNELS, KERNEL)
         self.wide = nn.Conv1d(CHANNELS, CHANNELS, WIDE_KERNEL, dilation=DILATION)
@@ -50,12 +48,6 @@ class PartNetwork(nn.Module):
         for layer in (self.front, self.second, self.wide, *self.hidden):  # nothing else keeps their outputs' scale
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-
-    def normalise(self, frames: Tensor) -> None:
-        """Set the input scale and offset to those that whiten (n, MELS) frames."""
-        frames = frames.clamp_min(FLOOR)
-        self.offset.copy_(-frames.mean(0)[:, None])
-        self.scale.copy_(1 / frames.std(0).clamp_min(1e-3)[:, None])
 
     def forward(self, features: Tensor) -> Tensor:
         x = (features.transpose(1, 2).clamp_min(FLOOR) + self.offset) * self.scale
@@ -82,8 +74,8 @@ def classes(words: int, parts: Parts = PARTS) -> int:
 def part_targets(marks: Sequence[Mark]) -> NDArray[np.int8]:
     """Per frame of a scene: the class of the part said LATE_FRAMES before, 0 where none was, `IGNORED` at the edges.
 
-    Words are marked with 1, 2, ... in the network's order. A mark of class `IGNORED` trains nothing: pieces of words,
-    which hold their parts and are no words, are marked so.
+    Words are marked with 1, 2, ... in the network's order. A mark of class `IGNORED` trains nothing: pieces of words
+    and what is nearly one, which hold parts of words and are none, are marked so.
     """
     result = np.zeros(SCENE_FRAMES, np.int8)
     for label, start, ends in marks:

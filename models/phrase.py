@@ -37,7 +37,6 @@ WORST = 5  # near phrases that are named
 LEAST_TAKES, MOST_TAKES = 20, 100_000  # with fewer, nothing may be left to test it with
 NEAR_PHRASES = 100  # of each phrase
 CLIP_S = 1.6  # about
-SCENE_S = 0.04  # that one core takes to make a scene
 
 
 @dataclass(frozen=True)
@@ -116,10 +115,10 @@ def forecast(wish: Wish, made: Recipe) -> str:
     cores = os.cpu_count() or 1
     near = NEAR_PHRASES * max(1, wish.takes // CONFUSABLE_SHARE)
     clips = len(wish.phrases) * (wish.takes + near) + wish.takes
-    mined = made.sounds.mined * (len(made.rounds) - 1)
+    scenes = pool.scenes_of(made.sounds, len(made.rounds))
     minutes = (
         clips / synthesize.TAKES_A_SECOND / cores / 60,
-        (made.sounds.scenes + mined) * SCENE_S / cores / 60,
+        scenes * pool.SCENE_S / cores / 60,
         made.steps * train.step_s(made) / 60,
     )
     size = clips * CLIP_S * synthesize.BYTES_A_SECOND + pool.bytes_of(made.sounds, len(made.rounds))
@@ -129,7 +128,7 @@ def forecast(wish: Wish, made: Recipe) -> str:
     speech, sounds, steps = (math.ceil(part) for part in minutes)
     return (
         f"at most {math.ceil(sum(minutes))} min and {size / 1e9:.1f} GB: {clips} clips of synthetic speech "
-        f"({speech} min), {made.sounds.scenes + mined} scenes ({sounds} min), {made.steps} steps ({steps} min)"
+        f"({speech} min), {scenes} scenes ({sounds} min), {made.steps} steps ({steps} min)"
     )
 
 

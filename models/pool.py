@@ -18,6 +18,7 @@ from models.recipe import Sounds
 
 BATCH = 32  # scenes between two notes of how far it is
 BYTES = SCENE_FRAMES * (2 * MELS + 1)  # of a scene
+SCENE_S = 0.04  # that one core takes to make one
 BLOCK = 512  # bytes, by which `stat` counts
 FILES, NOTE = (".frames", ".targets"), ".done"
 
@@ -65,6 +66,11 @@ def remove(path: Path) -> None:
     """Take the pool at `path`, if there is one, off the disk; the note goes first, which says what the others hold."""
     for kind in (NOTE, *FILES):
         path.with_suffix(kind).unlink(missing_ok=True)
+
+
+def scenes_of(made: Sounds, rounds: int) -> int:
+    """How many scenes a training makes, those that are only listened to among them."""
+    return made.scenes + made.mined * (rounds - 1)
 
 
 def bytes_of(made: Sounds, rounds: int) -> int:

@@ -44,14 +44,16 @@ class Sounds(Struct, frozen=True, forbid_unknown_fields=True):
     """What the network hears: scenes of 11.8 s, made once before the training."""
 
     scenes: Count = 16_000
-    voices: Annotated[int, Meta(ge=0, le=100)] = 4  # other speakers made from each take of a word
+    voices: Annotated[int, Meta(ge=0, le=100)] = 4  # other speakers made from each take of a word, and of all else one
     rooms: Annotated[int, Meta(ge=1, le=10_000)] = 300  # that are simulated
     made: Share = 0.35  # of the words heard, from synthesisers, where there are recordings too
     mined: Annotated[int, Meta(ge=0, le=1_000_000)] = 8_000  # scenes without a word listened to after each round
     kept: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_500  # of them, the loudest false alarms
     mined_share: Share = 0.2  # of each step's scenes, once there are mined ones
     tempo: tuple[Positive, Positive] = (0.83, 1.2)
+    haste: Share = 0.25  # by which the tempo is larger or smaller from one moment to the next
     warp: Share = 0.1  # by which the mel axis is stretched or squeezed, a stand-in for other vocal tracts
+    formants: Annotated[float, Meta(ge=0, le=10)] = 0.0  # mels by which they are moved, from one moment to the next
     tilt_db: Annotated[float, Meta(ge=0, le=60)] = 6.0  # of a straight line over the mel axis: another microphone
     gain_db: Annotated[float, Meta(ge=0, le=60)] = 6.0
     masked_mels: Annotated[int, Meta(ge=0, le=39)] = 6

@@ -6,12 +6,15 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from daemon.features import MELS
 from models.augment import SCENE_FRAMES
 from models.pool import Pool
 from models.recipe import Recipe, Sounds
+
+MOMENT = 20  # frames, after which a change of tempo or of formants is another one
+BAND = 10  # mels, after which a change of formants is another one
 
 
 class Sampler:
@@ -41,12 +44,10 @@ class Sampler:
 def perturb(frames: Tensor, targets: Tensor, made: Recipe, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Change tempo, vocal tract, microphone and level of (batch, SCENE_FRAMES, MELS) frames and their targets."""
     batch, sounds = len(frames), made.sounds
-    tempo = _draw(rng, batch, *sounds.tempo)
-    at = (torch.arange(made.frames) * tempo).clamp_max(SCENE_FRAMES - 2)  # (batch, frames)
+    at = _moments(made, batch, rng).clamp_max(SCENE_FRAMES - 2)
     targets = targets.gather(1, at.round().long())
-    frames = _interpolate(frames, at, dim=1)
-    warp = _draw(rng, batch, 1 - sounds.warp, 1 + sounds.warp)
-    frames = _interpolate(frames, (torch.arange(MELS) * warp).clamp_max(MELS - 1.001), dim=2)
+    frames = _interpolate(frames, at[:, :, None].expand(-1, -1, MELS), dim=1)
+    frames = _interpolate(frames, _mels(made, batch, rng).clamp(0, MELS - 1.001), dim=2)
     nats = math.log(10) / 10
     tilt = _draw(rng, batch, -sounds.tilt_db, sounds.tilt_db)[:, None] * nats
     gain = _draw(rng, batch, -sounds.gain_db, sounds.gain_db)[:, None] * nats
@@ -54,6 +55,25 @@ def perturb(frames: Tensor, targets: Tensor, made: Recipe, rng: np.random.Genera
     for row in frames:
         _mask(row, sounds, rng)
     return frames, targets
+
+
+def _moments(made: Recipe, batch: int, rng: np.random.Generator) -> Tensor:
+    """(batch, frames) the frame of the scene that is heard at each frame, at a tempo that comes and goes."""
+    knots = torch.from_numpy(rng.uniform(-1, 1, (batch, 1, 2 + made.frames // MOMENT)).astype(np.float32))
+    haste = nn.functional.interpolate(knots, made.frames, mode="linear", align_corners=True)[:, 0]
+    passed = torch.cumsum((1 + made.sounds.haste) ** haste, dim=1)
+    tempo = _draw(rng, batch, *made.sounds.tempo)
+    return (passed - passed[:, :1]) / (passed[:, -1:] - passed[:, :1]) * (made.frames - 1) * tempo
+
+
+def _mels(made: Recipe, batch: int, rng: np.random.Generator) -> Tensor:
+    """(batch, frames, MELS) the mel that is heard at each mel: of another tract, with formants that come and go."""
+    warp = _draw(rng, batch, 1 - made.sounds.warp, 1 + made.sounds.warp)
+    knots = rng.uniform(-1, 1, (batch, 1, 2 + made.frames // MOMENT, 2 + MELS // BAND)).astype(np.float32)
+    moved = nn.functional.interpolate(
+        torch.from_numpy(knots), (made.frames, MELS), mode="bilinear", align_corners=True
+    )[:, 0]
+    return torch.arange(MELS) * warp[:, None] + moved * made.sounds.formants
 
 
 def _draw(rng: np.random.Generator, batch: int, low: float, high: float) -> Tensor:
@@ -72,9 +92,7 @@ def _mask(frames: Tensor, sounds: Sounds, rng: np.random.Generator) -> None:
 
 
 def _interpolate(frames: Tensor, at: Tensor, dim: int) -> Tensor:
-    """Values of (batch, time, mels) frames between the items of an axis; `at` is (batch, n), at most size - 1."""
-    shape = (at.shape[0], -1, frames.shape[2]) if dim == 1 else (at.shape[0], frames.shape[1], -1)
+    """Values of (batch, time, mels) frames between the items of an axis; `at` has the result's shape."""
     low = at.long()
-    weight = (at - low).unsqueeze(3 - dim)
-    low = low.unsqueeze(3 - dim)
-    return frames.gather(dim, low.expand(shape)) * (1 - weight) + frames.gather(dim, (low + 1).expand(shape)) * weight
+    weight = at - low
+    return frames.gather(dim, low) * (1 - weight) + frames.gather(dim, low + 1) * weight

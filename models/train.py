@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -243,7 +244,12 @@ def _prepare(folder: Path, made: Recipe, corpora: Sequence[Path]) -> None:
     more = size - pool.on_disk(path for kind in SCENES for path in folder.glob(kind))
     if more > free:
         raise RecipeError(f"{folder} has {free / 1e9:.1f} GB left, and the scenes take {more / 1e9:.1f} GB")
-    print(f"{made.steps} steps, about {made.steps * step_s(made) / 60:.0f} minutes; scenes take {size / 1e9:.1f} GB")
+    scenes = pool.scenes_of(made.sounds, len(made.rounds))
+    minutes = made.steps * step_s(made) / 60, scenes * pool.SCENE_S / (os.cpu_count() or 1) / 60
+    print(
+        f"{made.steps} steps, about {minutes[0]:.0f} minutes; {scenes} scenes, about {minutes[1]:.0f} minutes and "
+        f"{size / 1e9:.1f} GB"
+    )
 
 
 def step_s(made: Recipe) -> float:

@@ -39,14 +39,30 @@ class Size:
         return MELS * (1 + KERNEL * self.residual) + gated * len(self.dilations) + residuals + head
 
 
-class WakeWord(nn.Module):
+class Whitened(nn.Module):
+    """A network that scales and shifts its (n, MELS) frames first."""
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.zeros(MELS, 1))
+        self.register_buffer("scale", torch.ones(MELS, 1))
+
+    def normalise(self, frames: Tensor) -> None:
+        """Set the scale and offset to those that whiten (n, MELS) frames."""
+        frames = frames.clamp_min(FLOOR)
+        self.offset.copy_(-frames.mean(0)[:, None])
+        self.scale.copy_(1 / frames.std(0).clamp_min(1e-3)[:, None])
+
+
+class WakeWord(Whitened):
     """(batch, time, MELS) frames to (batch, time - receptive_field + 1, classes) logits; class 0 is "none"."""
 
     def __init__(self, classes: int, size: Size) -> None:
         super().__init__()
         self.size, self.classes = size, classes
-        self.register_buffer("offset", torch.zeros(MELS, 1))
-        self.register_buffer("scale", torch.ones(MELS, 1))
         residual, gate, skip, dilations = size.residual, size.gate, size.skip, size.dilations
         self.front = nn.Conv1d(MELS, residual, KERNEL, bias=False)
         self.gates = nn.ModuleList(nn.Conv1d(residual, 2 * gate, KERNEL, dilation=d, bias=False) for d in dilations)
@@ -59,12 +75,6 @@ class WakeWord(nn.Module):
     def receptive_field(self) -> int:
         """Frames that reach one output."""
         return self.size.receptive_field
-
-    def normalise(self, frames: Tensor) -> None:
-        """Set the input scale and offset to those that whiten (n, MELS) frames."""
-        frames = frames.clamp_min(FLOOR)
-        self.offset.copy_(-frames.mean(0)[:, None])
-        self.scale.copy_(1 / frames.std(0).clamp_min(1e-3)[:, None])
 
     def forward(self, features: Tensor) -> Tensor:
         x = (features.transpose(1, 2).clamp_min(FLOOR) + self.offset) * self.scale

@@ -64,6 +64,7 @@ def test_the_nearest_come_first() -> None:
     ("phrase", "text"),
     [
         ("view glass", "vue glass"),
+        ("view glass", "viewed glass"),
         ("smart mirror", "smart nearer"),  # to whoever is far away
         ("smart mirror", "smart mira"),  # to whoever drops the r
         ("computer", "computers"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from msgspec.structs import replace
 
 from daemon.detector import end_of
 from daemon.features import HOP, SAMPLE_RATE, WINDOW
@@ -23,9 +24,9 @@ from models.augment import (
     Scenes,
     Takes,
     gather,
-    take,
     targets,
 )
+from models.cast import Cast
 from models.corpus import CorpusError, Recording, read_audio, read_manifest, select
 from models.recipe import Recipe, Sounds
 from models.rooms import gather_rooms
@@ -96,7 +97,7 @@ def test_scenes_need_speech_beside_the_words(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path, ("up",)) / "manifest.csv"
     kept = [line for line in manifest.read_text().splitlines() if ",speech," not in line]
     manifest.write_text("\n".join(kept) + "\n")
-    material = gather([tmp_path], ("up",), lambda said: [[]] * len(said), partial(gather_rooms, count=1, seed=1))
+    material = gather([tmp_path], ("up",), Cast(tmp_path, 0, 1), partial(gather_rooms, count=1, seed=1))
     with pytest.raises(CorpusError, match="is speech without the words"):
         Scenes(material, Hearing("hamming"), 1)
 
@@ -128,12 +129,17 @@ def test_scenes_to_listen_to_hold_no_word() -> None:
 
 def test_words_are_gathered_with_their_voices_and_apart_from_other_speech(tmp_path: Path) -> None:
     corpus, rooms = write_corpus(tmp_path, ("up", "down")), partial(gather_rooms, count=1, seed=1)
-    material = gather([corpus, corpus], ("up",), lambda said: [[take(said[0])]] * len(said), rooms)
+    material = gather([corpus, corpus], ("up",), Cast(tmp_path / "voices", 1, 1), rooms)
     (up,) = material.words
     assert (len(up.recorded), len(up.recorded[0]), up.made) == (8, 2, ())
-    assert (len(material.speech), material.near, material.made) == (2 * (4 + 4), (), ())
+    said = 2 * (4 + 4)
+    assert (len(material.speech), material.near, material.made) == (2 * said, (), ())
+    as_recorded, by_others = material.speech[0], material.speech[said]
+    assert not np.array_equal(as_recorded[: len(by_others)], by_others[: len(as_recorded)])
+    alone = gather([corpus], ("up",), Cast(tmp_path, 0, 1), rooms)
+    assert (len(alone.words[0].recorded[0]), len(alone.speech)) == (1, 4 + 4)
     with pytest.raises(CorpusError, match="says 'left'"):
-        gather([corpus], ("left",), lambda said: [[]] * len(said), rooms)
+        gather([corpus], ("left",), Cast(tmp_path, 0, 1), rooms)
 
 
 def test_a_scene_is_the_same_sound_every_time() -> None:
@@ -166,13 +172,30 @@ def test_products_of_matrices_give_what_the_convolutions_give(size: Size) -> Non
     assert size.multiplications(4) == 40 + sum(layer.weight.numel() for layer in convolutions)
 
 
+PLAIN = Sounds(tempo=(1, 1), haste=0, warp=0, gain_db=0, tilt_db=0, masked_mels=0, masked_frames=0)
+
+
 def test_perturbed_frames_keep_their_targets() -> None:
-    made = Recipe(words=("up",), sounds=Sounds(gain_db=0, tilt_db=0, masked_mels=0, masked_frames=0, warp=0))
+    made = Recipe(words=("up",), sounds=replace(PLAIN, tempo=(0.8, 1.2), haste=0.25))
     rows = torch.arange(SCENE_FRAMES)
     frames = rows[None, :, None].float().expand(1, -1, 40)
     perturbed, moved = sampler.perturb(frames, rows[None], made, np.random.default_rng(3))
     assert perturbed.shape == (1, made.frames, 40)
     assert (perturbed[0, :, 0] - moved[0]).abs().max() <= 0.51
+    pace = perturbed[0, :, 0].diff()
+    slowest, fastest = made.sounds.tempo
+    assert slowest / 1.25**2 < pace.min() < pace.max() < fastest * 1.25**2
+    assert pace.max() > 1.2 * pace.min()
+
+
+def test_formants_come_and_go() -> None:
+    made = Recipe(words=("up",), sounds=replace(PLAIN, formants=2))
+    mels = torch.arange(40.0)
+    frames = mels.expand(1, SCENE_FRAMES, 40)
+    moved = sampler.perturb(frames, torch.zeros(1, SCENE_FRAMES), made, np.random.default_rng(3))[0][0] - mels
+    assert moved.abs().max() <= 2 + 1e-4
+    assert moved[:, 20].std() > 0.5
+    assert moved.diff(dim=0).abs().max() <= 2 * 2 / (sampler.MOMENT - 1)
 
 
 def scored(peak_s: float, label: str, *, height: float = 1.0, note: str = "") -> evaluate.Scored:

@@ -31,7 +31,7 @@ from models.script import CONFUSABLE_SHARE, Wanted
 from models.wording import slug, warnings
 
 SYNTHETIC, OWN, TRAINING, GIVEN = "synthetic", "own", "training", "given.json"
-TAKES = 2_000
+TAKES = 1_000
 TOLD = CONDITIONS[:2]  # clean, and noise at 10 dB
 WORST = 5  # near phrases that are named
 LEAST_TAKES, MOST_TAKES = 20, 100_000  # with fewer, nothing may be left to test it with

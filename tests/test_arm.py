@@ -145,7 +145,7 @@ def assert_same(program: tuple[Board, Path], plan: pulse.Plan, axes: Sequence[in
         np.testing.assert_allclose(have, want, TOLERANCE, TOLERANCE * float(np.abs(want).max(initial=1)))
 
 
-@pytest.mark.parametrize("name", ["six_words.plan", "six_words.int8.plan"])
+@pytest.mark.parametrize("name", ["six_words.plan", "six_words.int8.plan", "six_words_zero.int8.plan"])
 def test_the_shipped_networks(program: tuple[Board, Path], name: str) -> None:
     assert_same(program, pulse.Plan.load(MODEL.with_name(name)), [1])
 

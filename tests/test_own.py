@@ -14,6 +14,7 @@ from scipy.signal import resample_poly
 
 from daemon.features import SAMPLE_RATE
 from models import augment, own
+from models.cast import Cast
 from models.corpus import CorpusError, read_manifest, to_int16
 from models.demo import say
 from models.phrase import first_model
@@ -174,7 +175,7 @@ def test_the_corpus_is_mostly_for_tests_and_false_wakes_are_learnt_from(tmp_path
     assert len(near) == 1 + np.ceil((seconds - own.PIECE_S) / own.STEP_S) + 1
 
     material = augment.gather(
-        [tmp_path / "own"], (LABEL,), lambda s: [[]] * len(s), partial(gather_rooms, count=1, seed=1)
+        [tmp_path / "own"], (LABEL,), Cast(tmp_path / "voices", 0, 1), partial(gather_rooms, count=1, seed=1)
     )
     assert (len(material.words[0].recorded), len(material.near), material.speech) == (1, len(near), ())
     (row,) = (row for row in said if row.split == "train")

@@ -45,9 +45,12 @@ class Cast:
 
     def _all(self, speak: Callable[[Recording], T], recordings: Sequence[Recording]) -> list[T]:
         self.folder.mkdir(parents=True, exist_ok=True)
+        different = list(dict.fromkeys(recordings))  # one that is given twice must not be written by two processes
         with get_context("fork").Pool(os.cpu_count()) as pool:
-            made = pool.imap(speak, recordings, chunksize=4)
-            return list(tqdm(made, total=len(recordings), unit="recording", desc="voices", disable=not recordings))
+            heard = pool.imap(speak, different, chunksize=4)
+            bar = tqdm(heard, total=len(different), unit="recording", desc="voices", disable=not different)
+            made = dict(zip(different, bar, strict=True))
+        return [made[recording] for recording in recordings]
 
     def _speak(self, recording: Recording) -> list[Clip]:
         return [self._voice(recording, self._path(recording, str(number))) for number in range(self.count)]
@@ -62,7 +65,7 @@ class Cast:
             audio, length = read_audio(recording), STRETCH_S * SAMPLE_RATE
             rng = np.random.default_rng((self.seed, *path.name.encode()))
             said = [vary(audio[start : start + length], rng)[0] for start in range(0, len(audio), length)]
-            draft = path.with_suffix(f".{os.getpid()}.flac")  # a recording may be given twice
+            draft = path.with_suffix(".new.flac")
             soundfile.write(draft, np.clip(np.concatenate(said), -1, 1), SAMPLE_RATE)
             draft.replace(path)
         sound: NDArray[np.float32] = soundfile.read(path, dtype="float32")[0]

@@ -12,7 +12,6 @@ import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,16 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.features import SAMPLE_RATE
+from daemon.pcm import Resampler, Samples, decode, integers
 
 MAX_SECONDS = 2 * 3600
 MIN_RATE, MAX_RATE = 1_000, 768_000
 MAX_CHANNELS = 64
 MAX_CHUNKS = 4096  # of a WAV file, before its sound
 PIECE = 1 << 16  # samples that are read and resampled at once, about
-
-STOPBAND_DB = 80.0
-ROLLOFF = 0.1  # the filter falls over the last tenth of the band, so nothing above the new half rate folds back
-MAX_PHASES = 1024  # odd rates are rounded to a ratio of numbers this small, a few parts in a million off at most
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 COMPRESSED = {2: "ADPCM", 6: "A-law", 7: "mu-law", 0x11: "IMA ADPCM", 0x31: "GSM", 0x50: "MPEG", 0x55: "MP3"}
@@ -47,7 +43,6 @@ NOT_SOUND = (
     (b"PK", "is a compressed archive; unpack it first"),
 )
 
-Samples = NDArray[np.float64]
 Fetch = Callable[[int, int], Samples]  # the mono samples [start, stop) of a recording, in units of int16
 
 
@@ -119,10 +114,11 @@ def _convert(fetch: Fetch, length: int, rate: int) -> NDArray[np.int16]:
         raise _Refused(f"claims {rate} samples per second; {MIN_RATE} to {MAX_RATE} are possible")
     if length > MAX_SECONDS * rate:
         raise _Refused(f"is {length / rate / 3600:.1f} hours long; at most {MAX_SECONDS // 3600} are possible")
-    if rate != SAMPLE_RATE:
-        return resample(fetch, length, rate)
-    pieces = [_integers(fetch(start, min(length, start + PIECE))) for start in range(0, length, PIECE)]
-    return np.concatenate(pieces)
+    pieces = (fetch(start, min(length, start + PIECE)) for start in range(0, length, PIECE))
+    if rate == SAMPLE_RATE:
+        return np.concatenate([integers(piece) for piece in pieces])
+    resampler = Resampler(rate)
+    return np.concatenate([*(resampler.push(piece) for piece in pieces), resampler.finish()])
 
 
 @dataclass(frozen=True)
@@ -199,13 +195,7 @@ def _decode(data: bytes, kind: int, width: int) -> Samples:
     """Bytes to numbers in units of int16, (n,)."""
     if kind == FLOAT:
         return np.frombuffer(data, f"<f{width}").astype(np.float64) * 32768
-    if width == 1:
-        return (np.frombuffer(data, np.uint8).astype(np.float64) - 128) * 256
-    if width == 3:
-        wide = np.zeros((len(data) // 3, 4), np.uint8)  # the three bytes become the upper ones of four
-        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        return wide.view("<i4")[:, 0] / 65536
-    return np.frombuffer(data, f"<i{width}") / (1.0 if width == 2 else 65536.0)
+    return decode(data, width)
 
 
 def _mean(samples: Samples) -> Samples:
@@ -214,48 +204,3 @@ def _mean(samples: Samples) -> Samples:
         raise _Refused("holds samples that are not numbers (NaN or infinite)")
     # Clipped first, because one wild float sample would ring through the resampling filter.
     return np.asarray(np.clip(samples, -32768, 32767).mean(axis=1))
-
-
-def _integers(samples: Samples) -> NDArray[np.int16]:
-    return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
-
-
-def resample(fetch: Fetch, length: int, rate: int) -> NDArray[np.int16]:
-    """`length` samples at `rate` become ceil(length * SAMPLE_RATE / rate) at SAMPLE_RATE, without shift or aliases.
-
-    With the ratio up / down, output m lies at input m * down / up. Its fraction selects one of `up` phases, each a row
-    of the filter; outputs of one phase are `down` inputs apart, so each phase is one matrix-vector product.
-    """
-    ratio = 1 / Fraction(rate, SAMPLE_RATE).limit_denominator(MAX_PHASES)
-    up, down = ratio.numerator, ratio.denominator
-    table = _filter(up, down)  # (up, taps)
-    taps = table.shape[1]
-    before = taps // 2 - 1  # inputs before the output's own place
-    output = np.empty(-(-length * up // down), np.int16)
-    rows = max(1, PIECE // max(up, down))
-    for first in range(0, len(output), rows * up):
-        start = first // up * down - before
-        stop = start + rows * down + taps
-        padded = np.zeros(stop - start)
-        inside = slice(max(0, start), min(length, stop))
-        padded[inside.start - start : inside.stop - start] = fetch(inside.start, inside.stop)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, taps)
-        piece = np.empty((rows, up))
-        for phase in range(up):
-            place, fraction = divmod(phase * down, up)
-            piece[:, phase] = windows[place::down][:rows] @ table[fraction]
-        output[first : first + rows * up] = _integers(piece.ravel())[: len(output) - first]
-    return output
-
-
-def _filter(up: int, down: int) -> Samples:
-    """A Kaiser-windowed sinc below the lower of the two half rates, (up, taps); each phase keeps a constant exactly."""
-    band = min(1.0, up / down)  # the lower half rate, in units of the input's
-    width = ROLLOFF * band  # of the falling edge, in the same units
-    half = int(np.ceil((STOPBAND_DB - 8) / (2.285 * np.pi * width) / 2)) + 1  # Kaiser's estimate of the length
-    beta = 0.1102 * (STOPBAND_DB - 8.7)
-    cutoff = band - width / 2
-    distance = np.arange(1 - half, half + 1) - np.arange(up)[:, np.newaxis] / up  # (up, 2 * half)
-    window = np.i0(beta * np.sqrt(np.clip(1 - (distance / half) ** 2, 0, None))) / np.i0(beta)
-    table = np.sinc(cutoff * distance) * window
-    return np.asarray(table / table.sum(axis=1, keepdims=True))

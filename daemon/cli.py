@@ -25,6 +25,7 @@ from daemon.satellite import Satellite, open_source, thresholds
 from pulse import PulseError
 
 MAX_PULSES = 1_000_000  # of a measurement
+WYOMING_URI = "tcp://127.0.0.1:10400"  # nothing authenticates whoever asks, so others only where the owner says so
 OK, FAILED, MISCONFIGURED = 0, 1, 78  # 78 is EX_CONFIG of sysexits.h: the service manager does not try again
 
 
@@ -49,18 +50,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse", description="A wake-word satellite for Hermes over MQTT.")
-    verbs = parser.add_subparsers(required=True, metavar="run|detect|devices|check|bench")
+    verbs = parser.add_subparsers(required=True, metavar="run|detect|devices|check|wyoming|bench")
     run = verbs.add_parser("run", help="listen, and tell the broker")
     detect = verbs.add_parser("detect", help="look for words in recordings")
     check = verbs.add_parser("check", help="check the configuration and the model, and say what is in force")
     devices = verbs.add_parser("devices", help="list the sound cards")
+    wyoming = verbs.add_parser("wyoming", help="answer as a wake-word service that speaks Wyoming")
     bench = verbs.add_parser("bench", help="measure what hearing costs on this machine")
-    for verb in (run, detect, check):
+    for verb in (run, detect, check, wyoming):
         verb.add_argument("--config", type=Path, metavar="F", help="configuration (default: every key at its default)")
     detect.add_argument("--model", type=Path, metavar="M", help="model instead of the configured one")
     detect.add_argument("--threshold", type=_threshold, metavar="X", help="threshold for every word, above 0 to 1")
     detect.add_argument("--json", action="store_true", help="one JSON object per detection")
     detect.add_argument("files", type=Path, nargs="+", metavar="FILE", help="WAV (or FLAC, with the soundfile package)")
+    wyoming.add_argument("--uri", default=WYOMING_URI, metavar="U", help=f"where; default: {WYOMING_URI}")
+    wyoming.add_argument("--zeroconf", action="store_true", help="announce it, so that Home Assistant finds it")
     bench.add_argument("model", type=Path, nargs="?", default=Config().wake.model, help="plan or ONNX file")
     bench.add_argument("--peers", action="store_true", help="other engines too, with the ONNX file beside the plan")
     bench.add_argument("--json", action="store_true", help="one JSON object instead of a table")
@@ -69,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     detect.set_defaults(verb=_detect)
     check.set_defaults(verb=_check)
     devices.set_defaults(verb=_devices)
+    wyoming.set_defaults(verb=_wyoming)
     bench.set_defaults(verb=_bench)
     return parser
 
@@ -151,6 +156,22 @@ def _check(options: argparse.Namespace) -> int:
         print(f"word {word}, threshold {threshold:g} (the model recommends {model.thresholds[word]:g})")
         if cost := model.expected(word, threshold):
             print(f"  {cost}")
+    return OK
+
+
+def _wyoming(options: argparse.Namespace) -> int:
+    try:
+        from daemon import wyoming  # an extra
+    except ImportError as error:
+        raise ConfigError(f"this needs the {error.name} package; install wakepulse[wyoming]") from None
+    wake = _config(options).wake
+    model = WakeModel.load(wake.model)
+    service = wyoming.Service(model, thresholds(wake, model), wake.refractory_s)
+    try:
+        wyoming.serve(service, options.uri, announce=options.zeroconf)
+    except wyoming.WyomingError as error:
+        print(f"wakepulse: {error}", file=sys.stderr)
+        return FAILED
     return OK
 
 

@@ -16,7 +16,7 @@ OPEN_DOORS = {
     "models": {"pulse", "daemon.aggregate", "daemon.features", "daemon.detector", "daemon.recording", "daemon.model"},
 }
 FORBIDDEN_ON_A_SATELLITE = ("onnx", "onnxruntime", "scipy", "torch", "models", "soundfile", "amqtt")
-FORBIDDEN_ON_A_SATELLITE += ("pulse.load", "pulse.pulsify", "pulse.peers")
+FORBIDDEN_ON_A_SATELLITE += ("wyoming", "zeroconf", "pulse.load", "pulse.pulsify", "pulse.peers")
 NAMELESS = {"utils", "helpers", "common", "manager", "base", "core", "misc"}
 
 

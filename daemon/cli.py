@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from daemon.model import ModelError, WakeModel
 from daemon.mqtt import LinkError
 from daemon.recording import RecordingError
 from daemon.satellite import Satellite, open_source, thresholds
+from daemon.tap import follow
 from pulse import PulseError
 
 MAX_PULSES = 1_000_000  # of a measurement
@@ -50,19 +52,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse", description="A wake-word satellite for Hermes over MQTT.")
-    verbs = parser.add_subparsers(required=True, metavar="run|detect|devices|check|wyoming|bench")
+    verbs = parser.add_subparsers(required=True, metavar="run|detect|devices|check|watch|wyoming|bench")
     run = verbs.add_parser("run", help="listen, and tell the broker")
     detect = verbs.add_parser("detect", help="look for words in recordings")
     check = verbs.add_parser("check", help="check the configuration and the model, and say what is in force")
     devices = verbs.add_parser("devices", help="list the sound cards")
+    watch = verbs.add_parser("watch", help="show what satellites say and are told")
     wyoming = verbs.add_parser("wyoming", help="answer as a wake-word service that speaks Wyoming")
     bench = verbs.add_parser("bench", help="measure what hearing costs on this machine")
-    for verb in (run, detect, check, wyoming):
+    for verb in (run, detect, check, watch, wyoming):
         verb.add_argument("--config", type=Path, metavar="F", help="configuration (default: every key at its default)")
     detect.add_argument("--model", type=Path, metavar="M", help="model instead of the configured one")
     detect.add_argument("--threshold", type=_threshold, metavar="X", help="threshold for every word, above 0 to 1")
     detect.add_argument("--json", action="store_true", help="one JSON object per detection")
     detect.add_argument("files", type=Path, nargs="+", metavar="FILE", help="WAV (or FLAC, with the soundfile package)")
+    watch.add_argument("--site", metavar="S", help="of this site alone")
     wyoming.add_argument("--uri", default=WYOMING_URI, metavar="U", help=f"where; default: {WYOMING_URI}")
     wyoming.add_argument("--zeroconf", action="store_true", help="announce it, so that Home Assistant finds it")
     bench.add_argument("model", type=Path, nargs="?", default=Config().wake.model, help="plan or ONNX file")
@@ -73,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     detect.set_defaults(verb=_detect)
     check.set_defaults(verb=_check)
     devices.set_defaults(verb=_devices)
+    watch.set_defaults(verb=_watch)
     wyoming.set_defaults(verb=_wyoming)
     bench.set_defaults(verb=_bench)
     return parser
@@ -156,6 +161,13 @@ def _check(options: argparse.Namespace) -> int:
         print(f"word {word}, threshold {threshold:g} (the model recommends {model.thresholds[word]:g})")
         if cost := model.expected(word, threshold):
             print(f"  {cost}")
+    return OK
+
+
+def _watch(options: argparse.Namespace) -> int:
+    with contextlib.suppress(KeyboardInterrupt):  # which is how a person ends it
+        for line in follow(_config(options).mqtt, options.site):
+            print(line, flush=True)
     return OK
 
 

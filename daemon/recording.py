@@ -8,6 +8,7 @@ checked before it is used, and sound is read and resampled in pieces, so that me
 from __future__ import annotations
 
 import importlib
+import io
 import stat
 import struct
 from collections.abc import Callable
@@ -50,7 +51,7 @@ class RecordingError(Exception):
     """The file cannot be used as a recording; the text is one sentence that names it and the reason."""
 
 
-class _Refused(Exception):
+class _Refused(RecordingError):
     """The reason, without the name."""
 
 
@@ -66,6 +67,15 @@ def read(path: Path | str) -> NDArray[np.int16]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise RecordingError(f"{path} cannot be read: {reason}") from None
+
+
+def header(data: bytes) -> Wav:
+    """How the sound of a WAV file in memory is written, and where it is; `RecordingError` if it is no such file."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        raise RecordingError("it is no WAV file")
+    wav = _header(io.BytesIO(data))
+    _check_rate(wav.rate)
+    return wav
 
 
 def _read(file: BinaryIO) -> NDArray[np.int16]:
@@ -110,8 +120,7 @@ def _read_compressed(file: BinaryIO) -> NDArray[np.int16]:
 def _convert(fetch: Fetch, length: int, rate: int) -> NDArray[np.int16]:
     if length <= 0:
         raise _Refused("holds no sound")
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise _Refused(f"claims {rate} samples per second; {MIN_RATE} to {MAX_RATE} are possible")
+    _check_rate(rate)
     if length > MAX_SECONDS * rate:
         raise _Refused(f"is {length / rate / 3600:.1f} hours long; at most {MAX_SECONDS // 3600} are possible")
     pieces = (fetch(start, min(length, start + PIECE)) for start in range(0, length, PIECE))
@@ -121,8 +130,13 @@ def _convert(fetch: Fetch, length: int, rate: int) -> NDArray[np.int16]:
     return np.concatenate([*(resampler.push(piece) for piece in pieces), resampler.finish()])
 
 
+def _check_rate(rate: int) -> None:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise _Refused(f"claims {rate} samples per second; {MIN_RATE} to {MAX_RATE} are possible")
+
+
 @dataclass(frozen=True)
-class _Wav:
+class Wav:
     """Where the sound of a WAV file lies and how it is written."""
 
     file: BinaryIO
@@ -134,6 +148,7 @@ class _Wav:
     length: int  # samples per channel
 
     def fetch(self, start: int, stop: int) -> Samples:
+        """Samples [start, stop), the mean of all channels, in units of int16; `RecordingError` for what is none."""
         frame = self.width * self.channels
         self.file.seek(self.start + start * frame)
         data = self.file.read((stop - start) * frame)
@@ -142,7 +157,7 @@ class _Wav:
         return _mean(_decode(data, self.kind, self.width).reshape(-1, self.channels))
 
 
-def _header(file: BinaryIO) -> _Wav:
+def _header(file: BinaryIO) -> Wav:
     """Walk the chunks up to the sound. Sizes may lie: what counts is where the file ends."""
     end = file.seek(0, 2)
     file.seek(4)
@@ -163,7 +178,7 @@ def _header(file: BinaryIO) -> _Wav:
             endless = size == UNKNOWN_SIZE or (size == 0 and claimed < end)
             there = end - body if endless else min(size, end - body)
             kind, width, channels, rate = form
-            return _Wav(file, kind, width, channels, rate, body, there // (width * channels))
+            return Wav(file, kind, width, channels, rate, body, there // (width * channels))
         file.seek(body + size)
         padded = size % 2 and file.read(1) == b"\0"  # not all writers pad; no chunk's name begins with zero
         position = body + size + bool(padded)

@@ -16,14 +16,16 @@ from daemon import capture, native
 from daemon.broker import BrokerError
 from daemon.capture import CaptureError, WavFile
 from daemon.config import Config, ConfigError, load
+from daemon.credentials import login, tls_context
 from daemon.detector import Detection
 from daemon.features import HOP, SAMPLE_RATE
+from daemon.link import LinkError
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
-from daemon.mqtt import LinkError
 from daemon.recording import RecordingError
-from daemon.satellite import Satellite, open_source, thresholds
+from daemon.satellite import Satellite, open_source
 from daemon.tap import follow
+from daemon.words import effective, thresholds
 from pulse import PulseError
 
 MAX_PULSES = 1_000_000  # of a measurement
@@ -113,13 +115,13 @@ def _run(options: argparse.Namespace) -> int:
 def _detect(options: argparse.Namespace) -> int:
     wake = _config(options).wake
     model = WakeModel.load(options.model or wake.model)
-    effective = thresholds(wake, model)
+    wanted = thresholds(effective(wake, model))
     if options.threshold is not None:
-        effective = dict.fromkeys(effective, options.threshold)
+        wanted = dict.fromkeys(wanted, options.threshold)
     unreadable = 0
     for path in options.files:
         try:
-            found = _hear(path, Listener(model, effective, refractory_s=wake.refractory_s))
+            found = _hear(path, Listener(model, wanted, refractory_s=wake.refractory_s))
         except RecordingError as error:
             print(f"wakepulse: {error}", file=sys.stderr)
             unreadable += 1
@@ -150,16 +152,18 @@ def _line(path: Path, detection: Detection, *, as_json: bool) -> str:
 
 def _check(options: argparse.Namespace) -> int:
     config = _config(options)
-    config.mqtt.secret()
+    login(config.mqtt)
+    if config.mqtt.tls.enabled:
+        tls_context(config.mqtt.tls)
     if config.audio.source == "file":
         open_source(config.audio).close()
     model = WakeModel.load(config.wake.model)
     broker = "inside" if config.mqtt.embedded else f"{config.mqtt.host}:{config.mqtt.port}"
     print(f"site {config.site_id}, broker {broker}, source {config.audio.source}")
     print(f"model {model.path} {model.version}, pulse {model.plan.pulse} frames, golden vector right")
-    for word, threshold in thresholds(config.wake, model).items():
-        print(f"word {word}, threshold {threshold:g} (the model recommends {model.thresholds[word]:g})")
-        if cost := model.expected(word, threshold):
+    for name, word in effective(config.wake, model).items():
+        print(f"word {word.id}, threshold {word.threshold:g} (the model recommends {model.thresholds[name]:g})")
+        if cost := model.expected(name, word.threshold):
             print(f"  {cost}")
     return OK
 
@@ -178,7 +182,7 @@ def _wyoming(options: argparse.Namespace) -> int:
         raise ConfigError(f"this needs the {error.name} package; install wakepulse[wyoming]") from None
     wake = _config(options).wake
     model = WakeModel.load(wake.model)
-    service = wyoming.Service(model, thresholds(wake, model), wake.refractory_s)
+    service = wyoming.Service(model, thresholds(effective(wake, model)), wake.refractory_s)
     try:
         wyoming.serve(service, options.uri, announce=options.zeroconf)
     except wyoming.WyomingError as error:

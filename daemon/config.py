@@ -44,6 +44,11 @@ Age = Annotated[float, Meta(gt=0, le=3600, description="seconds above 0 and at m
 Keepalive = Annotated[int, Meta(ge=1, le=65535, description="whole seconds from 1 to 65535")]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
 File = Annotated[Path, Meta(description="the path of a file")]
+Version = Annotated[Literal["3.1.1", 5], Meta(description="3.1.1 or 5")]
+Address = Annotated[
+    str,
+    Meta(pattern=r"\A[^:\s]{1,255}(:[0-9]{1,5})?\Z", description="a name or address, with :port if it is another one"),
+]
 
 
 class ConfigError(Exception):
@@ -60,10 +65,12 @@ class AudioConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WordConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the owner wants of one word; a threshold of None is the one that the model recommends."""
+    """What the owner wants of one word; None is what the model says."""
 
     threshold: Threshold | None = None
     enabled: Flag = True
+    id: Topic | None = None
+    language: Text | None = None
 
 
 class WakeConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +79,16 @@ class WakeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     model: File = SHIPPED_MODELS / "six_words.plan"
     words: dict[str, WordConfig] = {}
     refractory_s: Refractory = REFRACTORY_S
+
+
+class TlsConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the link to the broker is kept private."""
+
+    enabled: Flag = False
+    ca_file: File | None = None
+    certificate_file: File | None = None
+    key_file: File | None = None
+    server_name: Text | None = None
 
 
 class MqttConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +103,14 @@ class MqttConfig(Struct, frozen=True, forbid_unknown_fields=True):
     keepalive_s: Keepalive = 15
     client_id: Text | None = None
     max_event_age_s: Age = 5.0
+    fallback: tuple[Address, ...] = ()
+    version: Version = "3.1.1"
+    tls: TlsConfig = TlsConfig()
+
+    def brokers(self) -> list[tuple[str, int]]:
+        """Names and ports, in the order in which they are tried."""
+        split = [address.partition(":") for address in self.fallback]
+        return [(self.host, self.port), *((name, int(port or self.port)) for name, _, port in split)]
 
     def secret(self) -> str | None:
         """The password, from `password_file` if that is set; `ConfigError` if the file cannot be read."""
@@ -150,6 +175,9 @@ class _Reader:
             return {
                 key.value: self._build(value, section, f"{where}{key.value}.") for key, value in _entries(node, where)
             }
+        if get_origin(kind) is tuple:
+            item = get_args(kind)[0]
+            return tuple(self._leaf(one, item, where.rstrip(".")) for one in _items(node, where.rstrip(".")))
         return self._leaf(node, kind, where.rstrip("."))
 
     def _leaf(self, node: yaml.Node, kind: Any, name: str) -> object:
@@ -252,19 +280,37 @@ def _entries(node: yaml.Node, where: str) -> Iterator[tuple[yaml.ScalarNode, yam
         yield key, value
 
 
+def _items(node: yaml.Node, name: str) -> list[yaml.Node]:
+    if not isinstance(node, yaml.SequenceNode):
+        raise _Fault(f"{name} must be a list, such as [a, b]", node.start_mark.line)
+    return list(node.value)
+
+
 def _agree(config: Config, root: yaml.Node | None) -> None:
     """What no single key can be blamed for."""
     if config.audio.source == "file" and config.audio.file is None:
         raise _Fault("audio.source is file, but audio.file does not say which", _find(root, "audio", "source"))
-    try:
-        config.mqtt.host.encode("idna")
-    except UnicodeError:
-        what = f"mqtt.host {_shown(config.mqtt.host)} is no name of a host"
-        raise _Fault(what, _find(root, "mqtt", "host")) from None
+    for key, (host, port) in zip(
+        ("host", *(["fallback"] * len(config.mqtt.fallback))), config.mqtt.brokers(), strict=True
+    ):
+        try:
+            host.encode("idna")
+        except UnicodeError:
+            raise _Fault(f"mqtt.{key} {_shown(host)} is no name of a host", _find(root, "mqtt", key)) from None
+        if not 1 <= port <= 65535:
+            raise _Fault(f"mqtt.{key} {_shown(host)} has no port from 1 to 65535", _find(root, "mqtt", key))
     if config.mqtt.password is not None and config.mqtt.password_file is not None:
         raise _Fault("set mqtt.password or mqtt.password_file, not both", _find(root, "mqtt", "password_file"))
     if config.mqtt.username is None and (config.mqtt.password or config.mqtt.password_file):
         raise _Fault("a password is set, but mqtt.username is not", _find(root, "mqtt", "password"))
+    _agree_on_tls(config.mqtt.tls, root)
+
+
+def _agree_on_tls(tls: TlsConfig, root: yaml.Node | None) -> None:
+    if tls != TlsConfig() and not tls.enabled:
+        raise _Fault("mqtt.tls.enabled is false, so that nothing else in mqtt.tls counts", _find(root, "mqtt", "tls"))
+    if tls.key_file is not None and tls.certificate_file is None:
+        raise _Fault("a key is set, but mqtt.tls.certificate_file is not", _find(root, "mqtt", "tls", "key_file"))
 
 
 def _find(node: yaml.Node | None, *keys: str) -> int | None:

@@ -11,45 +11,36 @@ import logging
 import signal
 import sys
 import time
+from importlib.metadata import version
 from types import FrameType
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon import native
+from daemon import messages, native
 from daemon.broker import HOST, EmbeddedBroker
 from daemon.capture import Bell, CaptureError, DeviceLost, SoundCard, Source, StandardInput, WavFile
-from daemon.config import AudioConfig, Config, ConfigError, WakeConfig
+from daemon.config import AudioConfig, Config, ConfigError, MqttConfig
+from daemon.credentials import client_name
 from daemon.detector import Detection
+from daemon.echo import Echo
 from daemon.features import SAMPLE_RATE
+from daemon.hotword import Hotword
+from daemon.link import Link, Message
 from daemon.listener import Listener
+from daemon.messages import Wake
 from daemon.model import WakeModel
-from daemon.mqtt import Echo, Hermes, Wake, detected
 from daemon.recording import RecordingError
+from daemon.status import Status
 from daemon.watchdog import Watchdog
+from daemon.words import effective, thresholds
 
 log = logging.getLogger(__name__)
 
 RETRY_S = (0.5, 5.0)  # first and longest pause before a lost microphone is tried again
 SILENCE = 10 * SAMPLE_RATE  # samples of exact zeros that no microphone in a room delivers
 DELIVERY_S = 1.0  # that the last messages are given to come back from the embedded broker
-
-
-def thresholds(wake: WakeConfig, model: WakeModel) -> dict[str, float]:
-    """The threshold of every word that is listened for; `ConfigError` if the model does not know one."""
-    unknown = sorted(set(wake.words) - set(model.words))
-    if unknown:
-        raise ConfigError(f"wake.words names {unknown[0]!r}, but {model.path.name} knows {', '.join(model.words)}")
-    effective = {}
-    for word in model.words:
-        wanted = wake.words.get(word)
-        if wanted is None or wanted.enabled:
-            own = wanted.threshold if wanted else None
-            effective[word] = model.thresholds[word] if own is None else own
-    if not effective:
-        raise ConfigError("wake.words turns every word off: nothing would ever be heard")
-    return effective
 
 
 def open_source(audio: AudioConfig) -> Source:
@@ -74,14 +65,15 @@ class Satellite:
         """`ConfigError` if the configuration asks for words that the model does not know."""
         self._config = config
         self._model = model
-        self._thresholds = thresholds(config.wake, model)
-        self._listener = Listener(model, self._thresholds, refractory_s=config.wake.refractory_s)
+        self._words = effective(config.wake, model)
+        self._listener = Listener(model, thresholds(self._words), refractory_s=config.wake.refractory_s)
         self._watchdog = Watchdog()
         self._source: Source | None = None
         # A handler may interrupt whoever holds the lock of an Event, so a flag and a bell are all it touches.
         self._stopping = False
-        self._stop_bell = Bell()
+        self._bell = Bell()  # a signal or a message has come
         self._next_sample = 0
+        self._listens_from = 0  # sample; a word that ended before it was said while nobody was to listen
         self._complaint = ""  # the last one logged of a microphone that is still away
         self._silent = 0  # samples, up to now
         self._gaps_to_say = 1
@@ -101,22 +93,55 @@ class Satellite:
         if mqtt.embedded:
             broker = parts.enter_context(EmbeddedBroker())
             mqtt = msgspec.structs.replace(mqtt, host=HOST, port=broker.port)
-            echo = parts.enter_context(Echo(mqtt, _show))
+            echo = parts.enter_context(Echo(HOST, broker.port, _show))
             parts.callback(lambda: echo.wait(self._published, DELIVERY_S))
-        self._hermes = Hermes(self._config.site_id, mqtt)
-        self._hermes.start()
-        parts.callback(self._hermes.stop)
+        self._connect(mqtt)
+        parts.callback(self._link.stop)
         parts.callback(self._watchdog.stopping)
         parts.callback(self._close)
+        self._introduce()
+
+    def _connect(self, mqtt: MqttConfig) -> None:
+        """Build all that talks through the broker, then connect in the background."""
+        site_id = self._config.site_id
+        will = Message(messages.availability(site_id), messages.OFFLINE)
+        self._link = Link(mqtt, name=client_name(site_id), will=will, notify=self._bell.ring)
+        self._status = Status(site_id, self._link)
+        self._hotword = Hotword(site_id, self._link, software=version("wakepulse"), changed=self._on_listening)
+        self._hotword.load(self._words, self._model.version)
+        self._status.set(
+            listening=True,
+            off=[],
+            microphone="waiting",
+            source=self._config.audio.source,
+            model=self._model.path.stem,
+            versions={"wakepulse": version("wakepulse"), "model": self._model.version},
+            words={word.id: {"threshold": word.threshold, "from": word.origin} for word in self._words.values()},
+        )
+        self._link.start()
+
+    def _introduce(self) -> None:
         log.info("computing with %s", native.described())
-        log.info("listening for %s", ", ".join(f"{w} (threshold {t:g})" for w, t in self._thresholds.items()))
-        for word, threshold in self._thresholds.items():
-            if cost := self._model.expected(word, threshold):
-                log.info("%s, threshold %g: %s", word, threshold, cost)
+        log.info("listening for %s", ", ".join(f"{w.id} (threshold {w.threshold:g})" for w in self._words.values()))
+        for name, word in self._words.items():
+            if cost := self._model.expected(name, word.threshold):
+                log.info("%s, threshold %g: %s", word.id, word.threshold, cost)
+
+    def _attend(self) -> None:
+        """What has to be looked after between two blocks, and while there are none."""
+        self._link.check()
+        self._link.dispatch()
+        self._hotword.expire(time.monotonic())
+
+    def _on_listening(self) -> None:
+        """The wake word was turned on or off."""
+        self._listens_from = self._next_sample
+        reasons = self._hotword.listening.reasons
+        self._status.set(listening=not reasons, off=[reason or "user" for reason in reasons])
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
-        self._stop_bell.ring()
+        self._bell.ring()
         self._close()
 
     def _close(self) -> None:
@@ -144,11 +169,15 @@ class Satellite:
 
     def _wait(self, pause: float) -> None:
         """Without a microphone: offline to the broker, but alive to the service manager, who could not help."""
-        self._hermes.set_online(False)
+        self._status.set_online(False)
+        self._status.set(microphone="away")
         self._close()
         self._watchdog.ready()
         self._watchdog.alive()
-        self._stop_bell.wait(pause)
+        deadline = time.monotonic() + pause
+        while not self._stopping and (left := deadline - time.monotonic()) > 0:
+            self._bell.wait(left)
+            self._attend()
 
     def _hear(self, lost_at: float) -> None:
         """Take the source's blocks to the end; after a loss the sample number goes on where it would be."""
@@ -160,13 +189,14 @@ class Satellite:
         for first, block in self._source.blocks():
             self._next_sample = offset + first + len(block)
             self._report(self._listener.push(offset + first, block))
-            self._hermes.check()
+            self._attend()
             self._watchdog.alive()
             self._notice(block)
             if not heard:
                 heard, self._complaint = True, ""
                 log.info("hearing the %s", self._config.audio.source)
-                self._hermes.set_online(True)
+                self._status.set_online(True)
+                self._status.set(microphone="heard")
                 self._watchdog.ready()
         if not self._stopping:
             self._report(self._listener.finish())
@@ -185,16 +215,19 @@ class Satellite:
 
     def _report(self, detections: list[Detection]) -> None:
         for detection in detections:
-            log.info("heard %s, score %.2f", detection.word, detection.score)
+            word = self._words[detection.word]
+            if not self._hotword.listening or detection.end_sample < self._listens_from:
+                log.info("heard %s, score %.2f, while not listening", word.id, detection.score)
+                continue
+            log.info("heard %s, score %.2f", word.id, detection.score)
             wake = Wake(
                 detection,
-                threshold=self._thresholds[detection.word],
+                word,
                 model_version=self._model.version,
-                language=self._model.language,
                 newest_sample=max(self._next_sample, detection.sample),
                 heard_ns=time.time_ns(),
             )
-            self._hermes.publish(*detected(self._config.site_id, wake))
+            self._hotword.heard(wake)
             self._published += 1
 
 

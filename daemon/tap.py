@@ -16,7 +16,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from daemon.config import ConfigError, MqttConfig
-from daemon.mqtt import CONNECT_S, LinkError
+from daemon.credentials import login, tls_context
+from daemon.link import CONNECT_S, LinkError
 from daemon.watch import STREAM_S, TOPICS, Watch
 
 WAITING = 1000  # messages that the reader has not taken yet
@@ -44,7 +45,9 @@ class Tap:
         self._answered = threading.Event()
         self._refusal = ""
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
-        self._client.username_pw_set(config.username, config.secret())
+        self._client.username_pw_set(*login(config))
+        if config.tls.enabled:
+            self._client.tls_set_context(tls_context(config.tls))
         self._client.connect_timeout = CONNECT_S
         self._client.reconnect_delay_set(RECONNECT_S, RECONNECT_S)
         self._client.on_connect = self._on_connect

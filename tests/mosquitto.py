@@ -82,15 +82,32 @@ class Subscriber:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Send a message of our own."""
+        self._client.publish(topic, payload, retain=retain)
+
     def next(self, timeout_s: float = MESSAGE_S) -> paho.MQTTMessage:
         """The next message; `queue.Empty` if none comes."""
         message = self._messages.get(timeout=timeout_s)
         self.seen.append(message)
         return message
 
+    def poll(self) -> paho.MQTTMessage | None:
+        """The next message if one comes soon."""
+        try:
+            return self.next(0.01)
+        except queue.Empty:
+            return None
+
     def until(self, payload: bytes, timeout_s: float = MESSAGE_S) -> paho.MQTTMessage:
         """The next message with this payload."""
         while (message := self.next(timeout_s)).payload != payload:
+            pass
+        return message
+
+    def on(self, topic: str, timeout_s: float = MESSAGE_S) -> paho.MQTTMessage:
+        """The next message on a topic, `+` and `#` allowed."""
+        while not paho.topic_matches_sub(topic, (message := self.next(timeout_s)).topic):
             pass
         return message
 

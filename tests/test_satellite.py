@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from daemon.features import SAMPLE_RATE
-from daemon.mqtt import availability
+from daemon.messages import availability
 from daemon.recording import read
 from models.corpus import read_manifest, select
 from models.demo import DEMO
@@ -145,7 +145,7 @@ def test_a_word_in_the_room_reaches_the_broker_in_time(
     ):
         subscriber.until(b"online", READY_S)
         microphone.play(played)
-        message = subscriber.next()
+        message = subscriber.on("hermes/hotword/+/detected")
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
     assert message.topic == f"hermes/hotword/{word}/detected"
@@ -192,7 +192,7 @@ def test_standard_input_is_a_source(tmp_path: Path, broker: Mosquitto) -> None:
     with Subscriber(broker.port, "hermes/#") as subscriber:
         result = subprocess.run(command, cwd=ROOT, input=raw, capture_output=True, timeout=60)
         assert result.returncode == 0
-        assert subscriber.next().topic == "hermes/hotword/computer/detected"
+        subscriber.on("hermes/hotword/computer/detected")
         closed = subprocess.run(["sh", "-c", f"{' '.join(command)} <&-"], cwd=ROOT, capture_output=True, timeout=60)
     assert closed.returncode == 1
     # The MQTT client logs in its own time, so that what went wrong need not be the last line.
@@ -202,7 +202,7 @@ def test_standard_input_is_a_source(tmp_path: Path, broker: Mosquitto) -> None:
 
 def test_a_microphone_that_is_not_there_is_named_once_and_waited_for(tmp_path: Path, broker: Mosquitto) -> None:
     config = mqtt(broker.port) + "audio: {device: no such card}\n"
-    with Subscriber(broker.port, "#") as subscriber, satellite(tmp_path, config) as process:
+    with Subscriber(broker.port, "wakepulse/+/availability") as subscriber, satellite(tmp_path, config) as process:
         assert process.stderr
         while "no such card" not in (line := process.stderr.readline()):
             assert line

@@ -1,0 +1,125 @@
+"""The messages of the Hermes protocol that a satellite sends and obeys, as bytes on topics.
+
+Payloads and topics are those of snipsco/hermes-protocol and rhasspy/rhasspy-hermes; what Hermes does not have lives
+under `wakepulse/`. Hermes' rule for sites: a message that names none is for the site `default`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from daemon.detector import Detection
+from daemon.features import SAMPLE_RATE
+from daemon.link import Handler, Message
+from daemon.words import Word
+
+log = logging.getLogger(__name__)
+
+ONLINE, OFFLINE = b"online", b"offline"
+DEFAULT_SITE = "default"
+
+
+class Command(Struct, frozen=True, rename="camel"):
+    """What every command has."""
+
+    site_id: str | None = DEFAULT_SITE
+
+
+class Toggle(Command, frozen=True, rename="camel"):
+    """`hermes/hotword/toggleOn` and `toggleOff`; Snips gives a session, and no reason."""
+
+    reason: str | None = ""
+    session_id: str | None = None
+
+
+class Query(Command, frozen=True, rename="camel"):
+    """A question with an id that the answer repeats."""
+
+    id: str | None = None
+
+
+AnyCommand = TypeVar("AnyCommand", bound=Command)
+
+
+def addressed(site_id: str, kind: type[AnyCommand], act: Callable[[AnyCommand], None]) -> Handler:
+    """A handler that decodes a command and lets `act` obey it, if it is for this site; nonsense is said once."""
+    decoder = msgspec.json.Decoder(kind)
+    complained = False
+
+    def handle(message: Message) -> None:
+        nonlocal complained
+        try:
+            command = decoder.decode(message.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if not complained:
+                log.warning("cannot understand what came on %s: %s", message.topic, error)
+            complained = True
+            return
+        if (command.site_id or DEFAULT_SITE) == site_id:
+            act(command)
+
+    return handle
+
+
+@dataclass(frozen=True)
+class Wake:
+    """A detection with all that its message says of it."""
+
+    detection: Detection
+    word: Word
+    model_version: str
+    newest_sample: int  # that had been heard when it was detected: what is before it is in the past
+    heard_ns: int  # wall clock at that sample, for display only
+    during_session: bool = False  # a dialogue is open at this site
+    send_audio_captured: bool | None = None
+    speakers: Sequence[tuple[str | None, float]] = ()  # name, or None for somebody unknown, and confidence; best first
+
+    def unix_ms(self, sample: int) -> int:
+        """The wall-clock time of a sample, in milliseconds since 1970."""
+        return self.heard_ns // 1_000_000 - (self.newest_sample - sample) * 1000 // SAMPLE_RATE
+
+
+def detected(site_id: str, wake: Wake) -> tuple[str, bytes]:
+    """`hermes/hotword/<id>/detected`."""
+    detection, word = wake.detection, wake.word
+    payload = {
+        "siteId": site_id,
+        "modelId": word.id,
+        "modelVersion": wake.model_version,
+        "modelType": "universal",
+        "currentSensitivity": word.sensitivity,
+        "detectionSignalMs": wake.unix_ms(detection.sample),
+        "endSignalMs": wake.unix_ms(detection.end_sample),
+        "sessionId": None,
+        "sendAudioCaptured": wake.send_audio_captured,
+        "lang": word.language,
+        "customEntities": None,
+    }
+    if wake.during_session:
+        payload["duringSession"] = True
+    if wake.speakers:
+        name = wake.speakers[0][0]
+        payload["customEntities"] = {"speaker": name} if name else None
+        payload["speakerHypotheses"] = [{"name": name, "confidence": value} for name, value in wake.speakers]
+    return f"hermes/hotword/{word.id}/detected", msgspec.json.encode(payload)
+
+
+def availability(site_id: str) -> str:
+    """Our own retained topic: `online` while this satellite hears, `offline`, the will, otherwise."""
+    return f"wakepulse/{site_id}/availability"
+
+
+def state(site_id: str) -> str:
+    """Our own retained topic: whether it listens, or what keeps it from that, and with what."""
+    return f"wakepulse/{site_id}/state"
+
+
+def error(site_id: str, text: str, context: str, session_id: str | None = None) -> bytes:
+    """The payload of every error message."""
+    return msgspec.json.encode({"error": text, "siteId": site_id, "context": context, "sessionId": session_id})

@@ -23,7 +23,8 @@ from daemon.link import LinkError
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
 from daemon.recording import RecordingError
-from daemon.satellite import Satellite, open_source
+from daemon.satellite import Satellite
+from daemon.source import open_source
 from daemon.tap import follow
 from daemon.words import effective, thresholds
 from pulse import PulseError
@@ -108,7 +109,7 @@ def _config(options: argparse.Namespace) -> Config:
 
 def _run(options: argparse.Namespace) -> int:
     config = _config(options)
-    Satellite(config, WakeModel.load(config.wake.model)).run()
+    Satellite(config, WakeModel.load(config.wake.model), lambda: _config(options)).run()
     return OK
 
 

@@ -62,6 +62,7 @@ class AudioConfig(Struct, frozen=True, forbid_unknown_fields=True):
     device: Text | None = None
     file: File | None = None
     realtime: Flag = True
+    muted: Flag = False
 
 
 class WordConfig(Struct, frozen=True, forbid_unknown_fields=True):

@@ -68,6 +68,10 @@ class Detector:
         self._frame = -1
         self._quiet_until = self._warm_up
 
+    def set_thresholds(self, thresholds: Sequence[float]) -> None:
+        """Detect at other scores from the next frame on; in the order of the words."""
+        self._thresholds[:] = thresholds
+
     @property
     def scores(self) -> NDArray[np.float64]:
         """Of the last frame, (words,); 0 before the first that counts."""

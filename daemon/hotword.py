@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_ID = "default"  # of the detector, where no word is meant
 SESSION = "dialogueSession"
+SWITCH = "switch"
 
 
 class Hotword:
@@ -46,6 +47,15 @@ class Hotword:
     def heard(self, wake: Wake) -> None:
         """Say that a word was heard."""
         self._link.event(*messages.detected(self._site_id, wake))
+
+    def switch(self, on: bool) -> None:
+        """A person turns the wake word on or off, by a switch that knows of nobody else's reasons."""
+        if on:
+            for reason in (SWITCH, OWN):
+                self.listening.take_back(reason)
+        else:
+            self.listening.off(SWITCH, time.monotonic())
+        self._changed()
 
     def fail(self, text: str, context: str) -> None:
         """Say what is wrong, on the topics of Snips and of Rhasspy."""

@@ -25,13 +25,14 @@ class Listener:
 
     def __init__(self, model: WakeModel, thresholds: Mapping[str, float], *, refractory_s: float) -> None:
         """`thresholds` for some of the model's words; the others are never detected."""
+        self._words = model.words
         self.pulse = model.plan.pulse  # frames
         self.gaps = 0
         self.warm_up = end_of(model.plan.delay[0])  # samples after which a word can be detected
         self._features = LogMel(model.window_function)
         self._state = pulse.State(model.plan)
         self._detector = Detector(
-            [(word, thresholds.get(word, np.inf)) for word in model.words],
+            [(word, thresholds.get(word, np.inf)) for word in self._words],
             smoothing=model.smoothing,
             onset_to_end=model.onset_to_end,
             refractory=round(refractory_s * FRAMES_PER_SECOND),
@@ -43,6 +44,14 @@ class Listener:
         self._scores = np.zeros((self.pulse, len(model.words)), np.float32)  # of words that are heard part by part
         self._frames = np.zeros((1, self.pulse, MELS), np.float32)  # of the pulse that is being filled
         self._start(0)
+
+    def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        """Listen for these words from the next frame on, at these thresholds, without a break."""
+        self._detector.set_thresholds([thresholds.get(word, np.inf) for word in self._words])
+
+    def restart(self, first_sample: int) -> None:
+        """Begin a new stream at a sample, where it is known that something was not heard."""
+        self._start(first_sample)
 
     def _start(self, first_sample: int) -> None:
         self._features.reset()

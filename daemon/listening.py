@@ -40,7 +40,11 @@ class Listening:
         if reason == OWN:
             self._ends.clear()
         else:
-            self._ends.pop(reason[:REASON_LENGTH], None)
+            self.take_back(reason)
+
+    def take_back(self, reason: str) -> None:
+        """Take exactly this reason back."""
+        self._ends.pop(reason[:REASON_LENGTH], None)
 
     def expire(self, now: float) -> list[str]:
         """Drop the reasons whose time is over; return them."""

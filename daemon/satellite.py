@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
-import sys
 import time
+from collections import deque
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from threading import Thread
 from types import FrameType
 
 import msgspec
@@ -20,8 +23,9 @@ from numpy.typing import NDArray
 
 from daemon import messages, native
 from daemon.broker import HOST, EmbeddedBroker
-from daemon.capture import Bell, CaptureError, DeviceLost, SoundCard, Source, StandardInput, WavFile
-from daemon.config import AudioConfig, Config, ConfigError, MqttConfig
+from daemon.capture import Bell
+from daemon.config import Config, ConfigError, MqttConfig
+from daemon.control import Control, Controls
 from daemon.credentials import client_name
 from daemon.detector import Detection
 from daemon.echo import Echo
@@ -31,50 +35,35 @@ from daemon.link import Link, Message
 from daemon.listener import Listener
 from daemon.messages import Wake
 from daemon.model import WakeModel
-from daemon.recording import RecordingError
+from daemon.source import EndlessSource, State
 from daemon.status import Status
 from daemon.watchdog import Watchdog
-from daemon.words import effective, thresholds
+from daemon.words import Setting, Word, effective, thresholds
 
 log = logging.getLogger(__name__)
 
-RETRY_S = (0.5, 5.0)  # first and longest pause before a lost microphone is tried again
 SILENCE = 10 * SAMPLE_RATE  # samples of exact zeros that no microphone in a room delivers
 DELIVERY_S = 1.0  # that the last messages are given to come back from the embedded broker
-
-
-def open_source(audio: AudioConfig) -> Source:
-    """The source that the configuration asks for; `CaptureError` or `ConfigError` in one line if it cannot be had."""
-    if audio.source == "file":
-        assert audio.file is not None  # the configuration was checked
-        try:
-            return WavFile(audio.file, realtime=audio.realtime)
-        except RecordingError as error:
-            raise ConfigError(f"audio.file cannot be used: {error}") from error
-    if audio.source == "stdin":
-        if sys.stdin is None:
-            raise CaptureError("standard input is closed; pipe 16-bit mono samples at 16 kHz into it")
-        return StandardInput(sys.stdin.buffer)
-    return SoundCard(audio.device)
 
 
 class Satellite:
     """One run, from start to stop."""
 
-    def __init__(self, config: Config, model: WakeModel) -> None:
-        """`ConfigError` if the configuration asks for words that the model does not know."""
+    def __init__(self, config: Config, model: WakeModel, reread: Callable[[], Config] = Config) -> None:
+        """`reread` gives the configuration as it is now. `ConfigError` for words that the model does not know."""
         self._config = config
         self._model = model
+        self._reread = reread
         self._words = effective(config.wake, model)
         self._listener = Listener(model, thresholds(self._words), refractory_s=config.wake.refractory_s)
         self._watchdog = Watchdog()
-        self._source: Source | None = None
-        # A handler may interrupt whoever holds the lock of an Event, so a flag and a bell are all it touches.
-        self._stopping = False
+        # A handler may interrupt whoever holds the lock of an Event, so flags and a bell are all it touches.
         self._bell = Bell()  # a signal or a message has come
-        self._next_sample = 0
+        self._stopping = self._reloading = False
+        self._reloads: deque[Config | str] = deque()  # configurations that were read, or why one could not be
+        self._source = EndlessSource(config.audio, self._bell)
+        self._microphone: State = "waiting"
         self._listens_from = 0  # sample; a word that ended before it was said while nobody was to listen
-        self._complaint = ""  # the last one logged of a microphone that is still away
         self._silent = 0  # samples, up to now
         self._gaps_to_say = 1
         self._published = 0
@@ -88,7 +77,7 @@ class Satellite:
     def _startup(self, parts: contextlib.ExitStack) -> None:
         """Start what runs beside the listener; `parts` stops it in reverse order."""
         mqtt = self._config.mqtt
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             parts.callback(signal.signal, number, signal.signal(number, self._on_signal))
         if mqtt.embedded:
             broker = parts.enter_context(EmbeddedBroker())
@@ -98,26 +87,27 @@ class Satellite:
         self._connect(mqtt)
         parts.callback(self._link.stop)
         parts.callback(self._watchdog.stopping)
-        parts.callback(self._close)
+        parts.callback(self._source.close)
         self._introduce()
 
     def _connect(self, mqtt: MqttConfig) -> None:
         """Build all that talks through the broker, then connect in the background."""
-        site_id = self._config.site_id
+        site_id, software = self._config.site_id, version("wakepulse")
         will = Message(messages.availability(site_id), messages.OFFLINE)
         self._link = Link(mqtt, name=client_name(site_id), will=will, notify=self._bell.ring)
         self._status = Status(site_id, self._link)
-        self._hotword = Hotword(site_id, self._link, software=version("wakepulse"), changed=self._on_listening)
+        self._hotword = Hotword(site_id, self._link, software=software, changed=self._on_listening)
+        controls = Controls(self._hotword.switch, self._mute, self._adjust, self._refuse)
+        self._control = Control(site_id, self._link, controls)
         self._hotword.load(self._words, self._model.version)
         self._status.set(
-            listening=True,
-            off=[],
-            microphone="waiting",
             source=self._config.audio.source,
             model=self._model.path.stem,
-            versions={"wakepulse": version("wakepulse"), "model": self._model.version},
-            words={word.id: {"threshold": word.threshold, "from": word.origin} for word in self._words.values()},
+            versions={"wakepulse": software, "model": self._model.version},
+            words=_described(self._words),
+            refused=None,
         )
+        self._on_listening()
         self._link.start()
 
     def _introduce(self) -> None:
@@ -127,79 +117,103 @@ class Satellite:
             if cost := self._model.expected(name, word.threshold):
                 log.info("%s, threshold %g: %s", word.id, word.threshold, cost)
 
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._reloading = True
+            self._bell.ring()
+        elif self._stopping:  # whoever asks twice does not want to wait
+            os._exit(128 + number)
+        else:
+            self._stopping = True
+            self._source.close()
+
+    def _listen(self) -> None:
+        """Hear the source to its end; while there is no sound, look after everything else."""
+        for sample, block in self._source.blocks():
+            if self._source.state != self._microphone:
+                self._on_microphone(sample)
+            if len(block):
+                self._report(self._listener.push(sample, block))
+                self._notice(block)
+            self._attend()
+            self._watchdog.alive()
+        if self._source.ended:
+            self._report(self._listener.finish())
+
+    def _on_microphone(self, sample: int) -> None:
+        """The microphone came or went. Without it: alive to the service manager, who could not help."""
+        self._microphone = self._source.state
+        if self._microphone == "heard":
+            self._listener.restart(sample)
+        self._status.set_online(self._microphone != "away")
+        self._on_listening()
+        self._watchdog.ready()
+
     def _attend(self) -> None:
         """What has to be looked after between two blocks, and while there are none."""
         self._link.check()
         self._link.dispatch()
         self._hotword.expire(time.monotonic())
+        if self._reloading:
+            self._reloading = False
+            Thread(target=self._read_again, name="reload", daemon=True).start()
+        while self._reloads:
+            self._reload(self._reloads.popleft())
 
     def _on_listening(self) -> None:
-        """The wake word was turned on or off."""
-        self._listens_from = self._next_sample
-        reasons = self._hotword.listening.reasons
-        self._status.set(listening=not reasons, off=[reason or "user" for reason in reasons])
+        """The wake word was turned on or off, or cannot be heard."""
+        self._listens_from = self._source.next_sample
+        off = [reason or "user" for reason in self._hotword.listening.reasons]
+        heard = self._microphone == "heard"
+        self._status.set(listening=heard and not off, off=off, microphone=self._microphone)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stopping = True
+    def _mute(self, muted: bool) -> None:
+        log.info("the microphone is %s", "muted" if muted else "no longer muted")
+        self._source.mute(muted)
+
+    def _adjust(self, settings: Mapping[str, Setting]) -> None:
+        """Listen for other words, or at other thresholds, from now on; `ConfigError` if that cannot be."""
+        self._use(effective(self._config.wake, self._model, settings))
+
+    def _use(self, words: dict[str, Word]) -> None:
+        self._words = words
+        self._listener.set_thresholds(thresholds(words))
+        self._hotword.load(words, self._model.version)
+        self._status.set(words=_described(words), refused=None)
+        log.info("listening for %s", ", ".join(f"{w.id} (threshold {w.threshold:g})" for w in words.values()))
+
+    def _refuse(self, why: str) -> None:
+        """Something was to be changed that cannot be."""
+        log.warning("refused: %s", why)
+        self._hotword.fail(why, "set")
+        self._status.set(refused=why)
+
+    def _read_again(self) -> None:
+        """In a thread of its own, because it takes longer than a block of sound lasts."""
+        try:
+            self._reloads.append(self._reread())
+        except ConfigError as error:
+            self._reloads.append(str(error))
         self._bell.ring()
-        self._close()
 
-    def _close(self) -> None:
-        if self._source is not None:
-            self._source.close()
-
-    def _listen(self) -> None:
-        """Hear the source to its end; a microphone that is not there, or no longer, is waited for."""
-        lost_at, pause = time.monotonic(), RETRY_S[0]
-        while not self._stopping:
-            try:
-                self._source = open_source(self._config.audio)
-                self._hear(lost_at)
-                return
-            except CaptureError as error:
-                if self._config.audio.source != "microphone":
-                    raise
-                if isinstance(error, DeviceLost):
-                    lost_at, pause = time.monotonic(), RETRY_S[0]
-                if str(error) != self._complaint:
-                    log.warning("%s; waiting for it", error)
-                self._complaint = str(error)
-                self._wait(pause)
-                pause = min(2 * pause, RETRY_S[1])
-
-    def _wait(self, pause: float) -> None:
-        """Without a microphone: offline to the broker, but alive to the service manager, who could not help."""
-        self._status.set_online(False)
-        self._status.set(microphone="away")
-        self._close()
-        self._watchdog.ready()
-        self._watchdog.alive()
-        deadline = time.monotonic() + pause
-        while not self._stopping and (left := deadline - time.monotonic()) > 0:
-            self._bell.wait(left)
-            self._attend()
-
-    def _hear(self, lost_at: float) -> None:
-        """Take the source's blocks to the end; after a loss the sample number goes on where it would be."""
-        if self._stopping or self._source is None:
+    def _reload(self, config: Config | str) -> None:
+        """Use what may change while it runs: words and mute."""
+        if isinstance(config, str):
+            self._refuse(config)
             return
-        lost = round((time.monotonic() - lost_at) * SAMPLE_RATE)
-        offset = self._next_sample + lost if self._next_sample else 0
-        heard = False
-        for first, block in self._source.blocks():
-            self._next_sample = offset + first + len(block)
-            self._report(self._listener.push(offset + first, block))
-            self._attend()
-            self._watchdog.alive()
-            self._notice(block)
-            if not heard:
-                heard, self._complaint = True, ""
-                log.info("hearing the %s", self._config.audio.source)
-                self._status.set_online(True)
-                self._status.set(microphone="heard")
-                self._watchdog.ready()
-        if not self._stopping:
-            self._report(self._listener.finish())
+        try:
+            words = effective(config.wake, self._model, self._control.settings)
+        except ConfigError as error:
+            self._refuse(str(error))
+            return
+        if config.audio.muted != self._config.audio.muted:
+            self._mute(config.audio.muted)
+        wake = msgspec.structs.replace(self._config.wake, words=config.wake.words)
+        audio = msgspec.structs.replace(self._config.audio, muted=config.audio.muted)
+        self._config = msgspec.structs.replace(self._config, wake=wake, audio=audio)
+        self._use(words)
+        if config != self._config:
+            log.warning("other changes than of words and audio.muted need a new start")
 
     def _notice(self, block: NDArray[np.int16]) -> None:
         """Say what an owner should know of the sound: that it has gaps, ever more rarely, and that it is no sound."""
@@ -224,7 +238,7 @@ class Satellite:
                 detection,
                 word,
                 model_version=self._model.version,
-                newest_sample=max(self._next_sample, detection.sample),
+                newest_sample=max(self._source.next_sample, detection.sample),
                 heard_ns=time.time_ns(),
             )
             self._hotword.heard(wake)
@@ -233,3 +247,7 @@ class Satellite:
 
 def _show(topic: str, payload: bytes) -> None:
     print(topic, payload.decode(errors="replace"), flush=True)
+
+
+def _described(words: Mapping[str, Word]) -> dict[str, dict[str, float | str]]:
+    return {word.id: {"threshold": word.threshold, "from": word.origin} for word in words.values()}

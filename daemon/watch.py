@@ -79,7 +79,6 @@ SENTENCES = {
 }
 
 
-
 @dataclass
 class _Streamed:
     """Frames of one site that were not told yet."""

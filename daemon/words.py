@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
-from daemon.config import ConfigError, WakeConfig
+from msgspec import Struct
+
+from daemon.config import ConfigError, Threshold, WakeConfig, WordConfig
 from daemon.model import WakeModel
 
 
@@ -16,7 +19,7 @@ class Word:
     name: str  # in the model
     id: str  # in messages
     threshold: float
-    origin: str  # of the threshold: "model" or "config"
+    origin: str  # of the threshold: "model", "config", or "set" while it runs
     language: str | None
 
     @property
@@ -25,32 +28,43 @@ class Word:
         return round(1 - self.threshold, 4)
 
 
-def effective(wake: WakeConfig, model: WakeModel) -> dict[str, Word]:
-    """Every word that is listened for, by its name; `ConfigError` if the model does not know one."""
+class Setting(Struct, frozen=True, forbid_unknown_fields=True):
+    """What was set of one word while the satellite runs; None leaves it to the configuration."""
+
+    threshold: Threshold | None = None
+    enabled: bool | None = None
+
+
+NOTHING_SET: Mapping[str, Setting] = MappingProxyType({})
+
+
+def effective(wake: WakeConfig, model: WakeModel, settings: Mapping[str, Setting] = NOTHING_SET) -> dict[str, Word]:
+    """Every word that is listened for, by its name; `settings` by ids. `ConfigError` if a word is not known."""
     unknown = sorted(set(wake.words) - set(model.words))
     if unknown:
         raise ConfigError(f"wake.words names {unknown[0]!r}, but {model.path.name} knows {', '.join(model.words)}")
-    words = {
-        name: _word(name, wake, model) for name in model.words if name not in wake.words or wake.words[name].enabled
-    }
-    if not words:
-        raise ConfigError("wake.words turns every word off: nothing would ever be heard")
-    ids = [word.id for word in words.values()]
+    known = {name: _word(name, wake.words.get(name, WordConfig()), model) for name in model.words}
+    ids = [word.id for word in known.values()]
     if len(set(ids)) < len(ids):
         raise ConfigError("wake.words gives two words the same id")
+    if foreign := sorted(set(settings) - set(ids)):
+        raise ConfigError(f"there is no word {foreign[0]!r} to set; there are {', '.join(ids)}")
+    words = {}
+    for name, word in known.items():
+        configured, setting = wake.words.get(name, WordConfig()), settings.get(word.id, Setting())
+        if configured.enabled if setting.enabled is None else setting.enabled:
+            words[name] = (
+                word if setting.threshold is None else replace(word, threshold=setting.threshold, origin="set")
+            )
+    if not words:
+        raise ConfigError("wake.words turns every word off: nothing would ever be heard")
     return words
 
 
-def _word(name: str, wake: WakeConfig, model: WakeModel) -> Word:
-    wanted = wake.words.get(name)
-    own = wanted.threshold if wanted else None
-    return Word(
-        name,
-        (wanted and wanted.id) or name,
-        model.thresholds[name] if own is None else own,
-        "model" if own is None else "config",
-        (wanted and wanted.language) or model.language,
-    )
+def _word(name: str, wanted: WordConfig, model: WakeModel) -> Word:
+    own = wanted.threshold
+    threshold, origin = (model.thresholds[name], "model") if own is None else (own, "config")
+    return Word(name, wanted.id or name, threshold, origin, wanted.language or model.language)
 
 
 def thresholds(words: Mapping[str, Word]) -> dict[str, float]:

@@ -4,6 +4,9 @@
 # make bench  what hearing costs here, beside other engines
 # make test-long      the laws of the engine on thousands of random graphs, other ones every time
 # make onnx-coverage  which of the ONNX project's own cases the engine passes, by op
+# make wheels         wheels for the boards, compiled here, into dist/
+# make deb            Debian packages for the boards, into dist/
+# make test-pi        the package on an emulated Pi Zero and an emulated 64-bit board (as root; the first time, an hour)
 # make clean  remove what the other targets made
 
 CONFIG ?= config/demo.yaml
@@ -17,11 +20,11 @@ RUN_READY := $(VENV)/ready-run-$(VERSION)
 TEST_READY := $(VENV)/ready-test-$(VERSION)
 SETUP := deploy/setup.sh pyproject.toml setup.py $(wildcard $(foreach room,daemon pulse,$(room)/kernels/*.[ch] $(room)/kernels/build.py))
 
-.PHONY: help run test test-long check bench onnx-coverage clean
+.PHONY: help run test test-long check bench onnx-coverage wheels deb test-pi clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 7
+	@sed -n 's/^# //p' Makefile | head -n 10
 
 run: $(RUN_READY)
 	@exec $(BIN)/wakepulse run --config $(CONFIG)
@@ -42,6 +45,13 @@ check: $(TEST_READY)
 bench: $(TEST_READY)
 	$(BIN)/wakepulse bench --peers
 
+wheels: $(TEST_READY)
+	$(BIN)/python -m deploy.wheels
+
+deb: $(TEST_READY)
+	$(BIN)/python -m deploy.deb
+	lintian --fail-on error --suppress-tags no-manual-page dist/wakepulse_*.deb
+
 $(RUN_READY): $(SETUP)
 	PYTHON=$(PYTHON) sh deploy/setup.sh run
 	@touch $@
@@ -51,5 +61,5 @@ $(TEST_READY): $(SETUP)
 	@touch $@ $(RUN_READY)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -41,6 +41,8 @@ wanted() { # the Debian packages of this target, one line
         echo festival festlex-cmu festlex-poslex festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts wamerican-small
         # The boards' processors, emulated.
         echo gcc-arm-linux-gnueabi libc6-dev-armel-cross gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+        # What packages for them are made with, and checked by.
+        echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross debian-archive-keyring lintian
     fi
 }
 

@@ -11,7 +11,8 @@ import pytest
 
 from daemon import cli
 
-UNIT = Path(__file__).resolve().parent.parent / "systemd" / "satellite.service"
+UNIT = Path(__file__).resolve().parent.parent / "systemd" / "wakepulse.service"
+MAX_EXPOSURE = 1.5  # of 10, as systemd rates what a service could do to its machine
 
 
 def verify(tmp_path: Path, text: str) -> str:
@@ -24,19 +25,35 @@ def verify(tmp_path: Path, text: str) -> str:
 
 
 def unit() -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(interpolation=None)
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(UNIT)
     return parser
 
 
 def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
-    assert UNIT.name not in verify(tmp_path, UNIT.read_text("utf-8"))
+    assert verify(tmp_path, UNIT.read_text("utf-8")) == ""
 
 
 @pytest.mark.parametrize(("right", "wrong"), [("WatchdogSec=30", "WatchdogSec=x"), ("RestartSec", "RestrtSec")])
 def test_systemd_would_find_a_fault(tmp_path: Path, right: str, wrong: str) -> None:
     assert UNIT.name in verify(tmp_path, UNIT.read_text("utf-8").replace(right, wrong))
+
+
+def test_the_service_can_do_little_to_its_machine() -> None:
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={MAX_EXPOSURE * 10:g}", str(UNIT)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout
+
+
+def test_systemd_can_make_its_user() -> None:
+    command = ["systemd-sysusers", "--dry-run", "--inline", *lines("sysusers.conf")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, "wakepulse" in result.stderr + result.stdout) == (0, True)
+
+
+def lines(name: str) -> list[str]:
+    return [line for line in UNIT.with_name(name).read_text().splitlines() if not line.startswith("#")]
 
 
 def test_a_bad_configuration_is_not_tried_again() -> None:

@@ -117,8 +117,8 @@ class MqttConfig(Struct, frozen=True, forbid_unknown_fields=True):
     def secret(self) -> str | None:
         """The password, from `password_file` if that is set; `ConfigError` if the file cannot be read.
 
-        Where the service manager has handed over a credential of the file's name, that is read instead, so that the file
-        itself can be root's (systemd.exec(5), LoadCredential=).
+        Where the service manager has handed over a credential of the file's name, that is read instead, so that the
+        file itself can be root's (systemd.exec(5), LoadCredential=).
         """
         if self.password_file is None:
             return self.password

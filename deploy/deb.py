@@ -27,8 +27,8 @@ UNITS = {
     "sysusers.conf": "usr/lib/sysusers.d/wakepulse.conf",
     "tmpfiles.conf": "usr/lib/tmpfiles.d/wakepulse.conf",
 }
-# What a satellite has no use for.
-LEFT_OUT = ("models/*.py", "models/recipes", "models/shipped/*.onnx", "pulse/peers", "*.dist-info/[!M]*")  # METADATA has the version
+# What a satellite has no use for; of *.dist-info it reads the version in METADATA.
+LEFT_OUT = ("models/*.py", "models/recipes", "models/shipped/*.onnx", "pulse/peers", "*.dist-info/[!M]*")
 KB = 1024
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import difflib
 import math
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,19 +114,13 @@ class MqttConfig(Struct, frozen=True, forbid_unknown_fields=True):
         return [(self.host, self.port), *((name, int(port or self.port)) for name, _, port in split)]
 
     def secret(self) -> str | None:
-        """The password, from `password_file` if that is set; `ConfigError` if the file cannot be read.
-
-        Where the service manager has handed over a credential of the file's name, that is read instead, so that the
-        file itself can be root's (systemd.exec(5), LoadCredential=).
-        """
+        """The password, from `password_file` if that is set; `ConfigError` if the file cannot be read."""
         if self.password_file is None:
             return self.password
-        handed = Path(os.environ.get("CREDENTIALS_DIRECTORY", os.devnull)) / self.password_file.name
-        path = handed if handed.is_file() else self.password_file
         try:
-            return path.read_text("utf-8").rstrip("\r\n")
+            return self.password_file.read_text("utf-8").rstrip("\r\n")
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: the password cannot be read: {_reason(error)}") from None
+            raise ConfigError(f"{self.password_file}: the password cannot be read: {_reason(error)}") from None
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -120,18 +120,6 @@ def test_a_bare_model_name_is_beside_the_file_or_shipped(tmp_path: Path) -> None
     assert accepted(tmp_path, "wake: {model: nowhere.plan}").wake.model == tmp_path / "nowhere.plan"
 
 
-def test_the_password_that_the_service_manager_hands_over_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "secret").write_text("of the file\n")
-    config = accepted(tmp_path, "mqtt: {username: me, password_file: secret}\n")
-    (tmp_path / "credentials").mkdir()
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
-    assert config.mqtt.secret() == "of the file"
-    (tmp_path / "credentials" / "secret").write_text("handed over\n")
-    assert config.mqtt.secret() == "handed over"
-
-
 def test_the_password_comes_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("pass word\n")
     config = accepted(tmp_path, "mqtt: {username: me, password_file: secret}\n")

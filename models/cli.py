@@ -34,6 +34,7 @@ from models.card import CardError
 from models.conditions import CONDITIONS
 from models.corpus import CorpusError
 from models.demo import demo
+from models.engines import FOLDERS
 from models.export import ExportError, annotate, annotate_int8, export_int8
 from models.gate import GateError
 from models.recipe import RecipeError
@@ -128,10 +129,20 @@ def _add_train(verbs: argparse._SubParsersAction) -> None:
     own.add_argument("--recordings", type=Path, metavar="DIR", help=told)
     own.add_argument("--false-wakes", type=Path, metavar="DIR", help="folder of recordings at which a satellite woke")
     own.add_argument("--takes", type=int, help=f"synthetic ones of each phrase, default: {phrase.TAKES}")
-    own.add_argument("--piper", type=Path, metavar="DIR", help="folder with Piper voices, to be heard as well")
+    _add_voices(own)
     own.add_argument("--force", action="store_true", help="also if the model that is there already is better")
     verb.add_argument("recipe", type=Path, nargs="?", help="a .yaml, or the name of a shipped one; default: phrase")
     verb.set_defaults(verb=_train)
+
+
+def _add_voices(verb: argparse._ActionsContainer) -> None:
+    for name in FOLDERS:
+        told = f"folder with {name.capitalize()} voices, to be heard as well"
+        verb.add_argument(f"--{name}", type=Path, metavar="DIR", help=told)
+
+
+def _folders(options: argparse.Namespace) -> dict[str, Path]:
+    return {name: folder for name in FOLDERS if (folder := getattr(options, name)) is not None}
 
 
 def _add_synthesize(verbs: argparse._SubParsersAction) -> None:
@@ -143,7 +154,7 @@ def _add_synthesize(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--near", type=int, default=wanted.near, help=f"near phrases of each, default: {wanted.near}")
     verb.add_argument("--seed", type=int, default=wanted.seed)
     verb.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="default: one per core")
-    verb.add_argument("--piper", type=Path, metavar="DIR", help="folder with Piper voices, to be heard as well")
+    _add_voices(verb)
     verb.add_argument("--agree", type=Path, metavar="PLAN", help="drop clips in which this model hears no word")
     verb.set_defaults(verb=_synthesize)
 
@@ -151,7 +162,7 @@ def _add_synthesize(verbs: argparse._SubParsersAction) -> None:
 def _synthesize(options: argparse.Namespace) -> None:
     phrases = tuple(" ".join(typed.split()) for typed in options.phrase)
     wanted = Wanted(phrases, options.takes, options.near, options.seed)
-    rows = synthesize(wanted, options.out, jobs=options.jobs, piper=options.piper, agree=options.agree)
+    rows = synthesize(wanted, options.out, jobs=options.jobs, folders=_folders(options), agree=options.agree)
     print(report(rows))
 
 
@@ -159,9 +170,9 @@ def _train(options: argparse.Namespace) -> None:
     if options.phrase:
         _train_phrase(options)
         return
-    own = ("recordings", "false_wakes", "takes", "piper")
+    own = ("recordings", "false_wakes", "takes", *FOLDERS)
     if any(getattr(options, name) is not None for name in own):
-        raise PhraseError("--recordings, --false-wakes, --takes and --piper go with --phrase")
+        raise PhraseError("--recordings, --false-wakes, --takes, --piper and --kokoro go with --phrase")
     if not options.recipe or not options.corpora:
         raise RecipeError("what is to be trained? Give --phrase, or a recipe and --corpus")
     train.train(options.corpora, options.out, recipe.read(options.recipe), options.teacher)
@@ -177,7 +188,7 @@ def _train_phrase(options: argparse.Namespace) -> None:
         recordings=options.recordings,
         false_wakes=options.false_wakes,
         corpora=tuple(options.corpora),
-        piper=options.piper,
+        folders=tuple(_folders(options).items()),
     )
     made = recipe.read(options.recipe or Path("phrase"), wish.words)
     phrase.fulfil(wish, made, force=options.force)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models import piper
+from models import kokoro, piper
 from models.espeak import espeak, espeak_voices
 from models.voices import Spoken, SynthesisError, Utterance, Voice, festival, festival_voices, flite, flite_voices
 
@@ -15,9 +15,9 @@ from models.voices import Spoken, SynthesisError, Utterance, Voice, festival, fe
 class Engine:
     """Lists its voices, and says utterances; both raise `SynthesisError` where it is missing."""
 
-    voices: Callable[[], tuple[Voice, ...]]
+    voices: Callable[..., tuple[Voice, ...]]  # of the engine's own, or those in a folder of the user's
     speak: Callable[[Sequence[Utterance]], list[Spoken]]
-    install: str
+    install: str  # Debian packages; empty where the user has the voices
 
 
 ENGINES = {
@@ -28,16 +28,18 @@ ENGINES = {
         festival,
         "festival festlex-cmu festlex-poslex festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts",
     ),
-    "piper": Engine(lambda: (), piper.speak, ""),
+    "piper": Engine(piper.voices, piper.speak, ""),
+    "kokoro": Engine(kokoro.voices, kokoro.speak, ""),
 }
+FOLDERS = tuple(name for name, engine in ENGINES.items() if not engine.install)
 
 
-def at_hand(folder: Path | None) -> tuple[dict[str, tuple[Voice, ...]], list[str]]:
-    """The voices of each engine that is here, Piper's from a folder; and a line for each engine that is missing."""
+def at_hand(folders: Mapping[str, Path]) -> tuple[dict[str, tuple[Voice, ...]], list[str]]:
+    """The voices of each engine that is here or that has a folder; and a line for each engine that is missing."""
     found: dict[str, tuple[Voice, ...]] = {}
     missing = []
     for name, engine in ENGINES.items():
-        if name == "piper":
+        if not engine.install:
             continue
         try:
             voices = engine.voices()
@@ -48,8 +50,7 @@ def at_hand(folder: Path | None) -> tuple[dict[str, tuple[Voice, ...]], list[str
             found[name] = voices
         else:
             missing.append(f"without {name}, which has no English voice here: apt-get install {engine.install}")
-    if folder:
-        found["piper"] = piper.voices(folder)
+    found |= {name: ENGINES[name].voices(folder) for name, folder in folders.items()}
     if not found:
         packages = " ".join(engine.install for engine in ENGINES.values()).strip()
         raise SynthesisError(f"no speech synthesiser is here: apt-get install {packages}")

@@ -51,6 +51,7 @@ SYNCHRONOUS, PHONEME_EVENTS = 2, 1
 RATE_PARAMETER, VOLUME_PARAMETER, PITCH_PARAMETER = 1, 2, 3
 CHARACTERS, UTF8, END_PAUSE = 1, 1, 0x1000
 LIST_TERMINATED, PHONEME = 0, 7
+MNEMONICS, IPA = 0, 2
 
 
 class _Id(ctypes.Union):
@@ -108,15 +109,15 @@ class Library:
         if self.espeak.espeak_SetVoiceByName(name.encode()):
             raise SynthesisError(f"espeak-ng has no voice {voice}")
 
-    def transcribe(self, text: str) -> str:
+    def transcribe(self, text: str, alphabet: int = MNEMONICS) -> str:
         """Its phonemes of a text, all clauses joined."""
         translate = self.espeak.espeak_TextToPhonemes
         translate.restype = ctypes.c_char_p
         left = ctypes.c_char_p(text.encode())
         clauses = []
         while left.value is not None:
-            clauses.append(translate(ctypes.byref(left), UTF8, 0) or b"")
-        return b"".join(clauses).decode("utf-8", "replace")
+            clauses.append(translate(ctypes.byref(left), UTF8, alphabet) or b"")
+        return b" ".join(clauses).decode("utf-8", "replace")
 
     def settle(self) -> None:
         """Finish changes of voice in which nothing was said: many of them leave no room for phonemes."""
@@ -152,6 +153,12 @@ def mnemonics(text: str, accent: str) -> str:
     said = _library().transcribe(text)
     _library().settle()
     return "".join(c for c in said if c not in UNHEARD)
+
+
+def ipa(text: str, accent: str) -> str:
+    """How it says a text, in letters of the international alphabet, with stress and gaps between words."""
+    _library().choose(accent)
+    return _library().transcribe(text, IPA)
 
 
 def espeak_voices() -> tuple[Voice, ...]:

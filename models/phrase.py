@@ -24,10 +24,11 @@ from daemon.model import OPERATING_POINTS, WakeModel
 from models import conditions, delivery, figures, hearing, own, pool, synthesize, train
 from models.conditions import CONDITIONS, LEAD_S, Condition, Surroundings
 from models.corpus import MANIFEST, NEAR, CorpusError, Recording, read_manifest
+from models.engines import FOLDERS
 from models.export import annotate
 from models.hearing import Tried
 from models.recipe import Recipe, RecipeError
-from models.script import CONFUSABLE_SHARE, Wanted
+from models.script import CONFUSABLE_SHARE, SHARES, Wanted
 from models.wording import slug, warnings
 
 SYNTHETIC, OWN, TRAINING, GIVEN = "synthetic", "own", "training", "given.json"
@@ -49,7 +50,7 @@ class Wish:
     recordings: Path | None = None
     false_wakes: Path | None = None
     corpora: tuple[Path, ...] = ()
-    piper: Path | None = None
+    folders: tuple[tuple[str, Path], ...] = ()  # of voices, by engine
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -117,7 +118,7 @@ def forecast(wish: Wish, made: Recipe) -> str:
     clips = len(wish.phrases) * (wish.takes + near) + wish.takes
     scenes = pool.scenes_of(made.sounds, len(made.rounds))
     minutes = (
-        clips / synthesize.TAKES_A_SECOND / cores / 60,
+        clips * _take_s(wish) / cores / 60,
         scenes * pool.SCENE_S / cores / 60,
         made.steps * train.step_s(made) / 60,
     )
@@ -132,10 +133,16 @@ def forecast(wish: Wish, made: Recipe) -> str:
     )
 
 
+def _take_s(wish: Wish) -> float:
+    """Seconds of a core that a synthetic take needs, on the average of the engines."""
+    shares = {name: share for name, share in SHARES.items() if name not in FOLDERS or name in dict(wish.folders)}
+    return sum(share * synthesize.take_s(name) for name, share in shares.items()) / sum(shares.values())
+
+
 def _synthetic(wish: Wish, made: Recipe) -> Path:
     wanted = Wanted(wish.phrases, wish.takes, NEAR_PHRASES, made.seed)
     jobs = os.cpu_count() or 1
-    print(synthesize.report(synthesize.synthesize(wanted, wish.out / SYNTHETIC, jobs=jobs, piper=wish.piper)))
+    print(synthesize.report(synthesize.synthesize(wanted, wish.out / SYNTHETIC, jobs=jobs, folders=dict(wish.folders))))
     return wish.out / SYNTHETIC
 
 

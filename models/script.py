@@ -14,8 +14,9 @@ from models.phonemes import usual
 from models.sentences import command, sentences
 from models.voices import SynthesisError, Utterance, Voice
 
-SHARES = {"piper": 6, "espeak-ng": 3, "flite": 2, "festival": 2}  # of the takes, by how many people an engine has
-VARIED = {"piper": 0.4, "espeak-ng": 0.5, "flite": 0.9, "festival": 0.9}  # of an engine's takes are changed by vocoder
+# Of the takes, by how many people an engine has; and of an engine's takes, those that are changed by vocoder.
+SHARES = {"piper": 6, "kokoro": 6, "espeak-ng": 3, "flite": 2, "festival": 2}
+VARIED = {"piper": 0.4, "kokoro": 0.4, "espeak-ng": 0.5, "flite": 0.9, "festival": 0.9}
 CONFUSABLE_SHARE = 40  # takes of the phrase for one of each confusable
 CARRIED_SHARE = 0.15  # of the takes of a phrase, with a command before or after it
 RATES = (0.6, 1.1)  # of an engine's own pace, which is too fast for a word said by itself

@@ -26,20 +26,21 @@ OUTLIER = 1.8  # times longer or shorter than the median of a text, at one pace
 # What every process would import by itself, its main module being the command.
 PRELOADED = ["models.evaluate", "models.export", "models.gate", "models.synthesize", "models.train"]
 LEAST_TO_COMPARE = 5  # takes of a text that have a median to speak of
-SECONDS_A_LETTER, SECONDS_AROUND, BYTES_A_SECOND, TAKES_A_SECOND = 0.075, 0.75, 17_000, 12
+SECONDS_A_LETTER, SECONDS_AROUND, BYTES_A_SECOND = 0.075, 0.75, 17_000
+TAKE_S, SLOW_TAKE_S = 1 / 12, {"kokoro": 0.7}  # of a core
 
 
 def synthesize(
-    wanted: Wanted, folder: Path, *, jobs: int = 1, piper: Path | None = None, agree: Path | None = None
+    wanted: Wanted, folder: Path, *, jobs: int = 1, folders: Mapping[str, Path] = {}, agree: Path | None = None
 ) -> list[Row]:
     """Write a corpus, or go on with one that was left unfinished; returns the rows of all takes, faulty ones too.
 
-    `piper` is a folder of voices; `agree` is a plan that has to hear its words in the clips.
+    `folders` are those of Piper's and Kokoro's voices; `agree` is a plan that has to hear its words in the clips.
     """
     if jobs < 1:
         raise SynthesisError(f"--jobs {jobs} is too little: at least 1")
     model = judge(agree, map(label, wanted.phrases)) if agree else None
-    cast, missing = at_hand(piper)
+    cast, missing = at_hand(folders)
     for line in missing:
         print(line)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,10 +104,16 @@ def _mend(path: Path) -> None:
 
 def _forecast(takes: Sequence[Take], jobs: int) -> str:
     seconds = sum(SECONDS_AROUND + SECONDS_A_LETTER * sum(len(u.text) for u in take.utterances()) for take in takes)
+    busy = sum(take_s(take.voice.engine) for take in takes)
     return (
         f"{len(takes)} clips to make, about {seconds / 60:.0f} minutes of sound and "
-        f"{seconds * BYTES_A_SECOND / 1e6:.0f} MB, in about {len(takes) / TAKES_A_SECOND / jobs / 60:.1f} minutes"
+        f"{seconds * BYTES_A_SECOND / 1e6:.0f} MB, in about {busy / jobs / 60:.1f} minutes"
     )
+
+
+def take_s(engine: str) -> float:
+    """Seconds of a core that a take needs."""
+    return SLOW_TAKE_S.get(engine, TAKE_S)
 
 
 def _outliers(rows: Sequence[Row]) -> list[Row]:

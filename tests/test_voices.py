@@ -104,6 +104,6 @@ def test_what_is_missing_or_fails_is_named() -> None:
 def test_an_engine_that_is_missing_is_told_and_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "flite").symlink_to("/usr/bin/flite")
     monkeypatch.setenv("PATH", str(tmp_path))
-    found, missing = at_hand(None)
+    found, missing = at_hand({})
     assert set(found) == {"espeak-ng", "flite"}  # the library of the first is no program
     assert missing == ["without festival: festival is not installed: apt-get install festival"]

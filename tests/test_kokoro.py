@@ -77,7 +77,7 @@ def test_a_word_is_said_at_its_pace_by_the_style_of_its_length(folder: Path) -> 
     whole, half = (Voice("kokoro", name, "kokoro", str(folder)) for name in ("am_adam", "af_heart+bm_george"))
     slow, fast = kokoro.speak([Utterance("computer", voice, rate) for voice, rate in ((whole, 0.5), (half, 1.0))])
     for spoken, rate in ((slow, 0.5), (fast, 1.0)):
-        tokens = len(spoken.audio) * 24 * rate / 16 / SAMPLES_A_TOKEN
+        tokens = len(spoken.audio) * 24 * rate * kokoro.PACE / 16 / SAMPLES_A_TOKEN
         assert tokens == pytest.approx(round(tokens), abs=0.01)
         phonemes = round(tokens) - 2  # without the pads at both ends
         assert 8 <= phonemes <= 14

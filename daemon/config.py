@@ -44,6 +44,7 @@ Age = Annotated[float, Meta(gt=0, le=3600, description="seconds above 0 and at m
 Keepalive = Annotated[int, Meta(ge=1, le=65535, description="whole seconds from 1 to 65535")]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
 File = Annotated[Path, Meta(description="the path of a file")]
+FrameForm = Annotated[Literal["timed", "plain"], Meta(description="timed or plain")]
 Version = Annotated[Literal["3.1.1", 5], Meta(description="3.1.1 or 5")]
 Address = Annotated[
     str,
@@ -80,6 +81,16 @@ class WakeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     model: File = SHIPPED_MODELS / "six_words.plan"
     words: dict[str, WordConfig] = {}
     refractory_s: Refractory = REFRACTORY_S
+
+
+class HermesConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is said over the broker, and how, where programs differ."""
+
+    frames: FrameForm = "timed"
+    session_frames: Flag = False
+    send_audio_captured: Flag | None = None
+    voice_activity: Flag = False
+    record_examples: Flag = False
 
 
 class TlsConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +141,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     audio: AudioConfig = AudioConfig()
     wake: WakeConfig = WakeConfig()
     mqtt: MqttConfig = MqttConfig()
+    hermes: HermesConfig = HermesConfig()
 
 
 def load(path: Path | str) -> Config:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from daemon.detector import Detection
 from daemon.features import SAMPLE_RATE
@@ -42,6 +42,25 @@ class Query(Command, frozen=True, rename="camel"):
     """A question with an id that the answer repeats."""
 
     id: str | None = None
+
+
+class SessionCommand(Command, frozen=True, rename="camel"):
+    """What is about a session: `hermes/asr/stopListening`, `hermes/dialogueManager/sessionStarted` and their like."""
+
+    session_id: Annotated[str, Meta(max_length=255)] | None = None
+
+
+class StartListening(SessionCommand, frozen=True, rename="camel"):
+    """`hermes/asr/startListening`."""
+
+    start_signal_ms: Annotated[int, Meta(ge=-(2**62), le=2**62)] | None = None
+
+
+class ReplayRequest(Command, frozen=True, rename="camel", kw_only=True):
+    """`hermes/audioServer/<site>/replayRequest`."""
+
+    request_id: Annotated[str, Meta(max_length=255)]
+    start_at_ms: Annotated[int, Meta(ge=-(2**62), le=2**62)]
 
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon import messages, native
+from daemon.audioserver import AudioServer
 from daemon.broker import HOST, EmbeddedBroker
 from daemon.capture import Bell
 from daemon.config import Config, ConfigError, MqttConfig
@@ -97,6 +98,7 @@ class Satellite:
         self._link = Link(mqtt, name=client_name(site_id), will=will, notify=self._bell.ring)
         self._status = Status(site_id, self._link)
         self._hotword = Hotword(site_id, self._link, software=software, changed=self._on_listening)
+        self._audio = AudioServer(site_id, self._link, self._config.hermes, software=software, done=self._on_done)
         controls = Controls(self._hotword.switch, self._mute, self._adjust, self._refuse)
         self._control = Control(site_id, self._link, controls)
         self._hotword.load(self._words, self._model.version)
@@ -133,6 +135,7 @@ class Satellite:
             if self._source.state != self._microphone:
                 self._on_microphone(sample)
             if len(block):
+                self._audio.hear(sample, block, time.time_ns())
                 self._report(self._listener.push(sample, block))
                 self._notice(block)
             self._attend()
@@ -153,7 +156,10 @@ class Satellite:
         """What has to be looked after between two blocks, and while there are none."""
         self._link.check()
         self._link.dispatch()
-        self._hotword.expire(time.monotonic())
+        now = time.monotonic()
+        self._hotword.expire(now)
+        if self._audio.expire(now):
+            log.warning("nobody answered the wake word: is the main device there?")
         if self._reloading:
             self._reloading = False
             Thread(target=self._read_again, name="reload", daemon=True).start()
@@ -167,7 +173,11 @@ class Satellite:
         heard = self._microphone == "heard"
         self._status.set(listening=heard and not off, off=off, microphone=self._microphone)
 
+    def _on_done(self) -> None:
+        """Whoever listened has heard enough."""
+
     def _mute(self, muted: bool) -> None:
+        self._audio.forget()
         log.info("the microphone is %s", "muted" if muted else "no longer muted")
         self._source.mute(muted)
 
@@ -238,10 +248,13 @@ class Satellite:
                 detection,
                 word,
                 model_version=self._model.version,
-                newest_sample=max(self._source.next_sample, detection.sample),
-                heard_ns=time.time_ns(),
+                newest_sample=detection.sample,
+                heard_ns=self._audio.clock.ns(detection.sample),
+                during_session=self._audio.dialogue.open,
+                send_audio_captured=self._config.hermes.send_audio_captured,
             )
             self._hotword.heard(wake)
+            self._audio.woken(detection.end_sample)
             self._published += 1
 
 

@@ -42,7 +42,7 @@ class AudioServer:
         self._software = software
         self._done = done
         self._topic = f"hermes/audioServer/{site_id}"
-        self._streams = Streams(self.recent, self.clock, link.stream, timed=config.frames == "timed")
+        self.streams = Streams(self.recent, self.clock, link.stream, timed=config.frames == "timed")
         self._activity = Activity()
         self._summaries = False
         self._summary_at = 0  # sample
@@ -64,24 +64,24 @@ class AudioServer:
         """Take (n,) samples that start at `first`, in at `now_ns`: keep them, and send what somebody waits for."""
         self.recent.push(first, block)
         self.clock.heard(self.recent.next_sample, now_ns)
-        self._streams.leave(f"{self._topic}/replayResponse")
+        self.streams.leave(f"{self._topic}/replayResponse")
         if self._config.voice_activity or self._summaries:
             self._watch(first, block)
 
     def woken(self, end_sample: int) -> None:
         """A wake word was sent: somebody may ask for what follows it."""
         now = time.monotonic()
-        self._streams.woken(end_sample, now)
+        self.streams.woken(end_sample, now)
         self.dialogue.woken(now)
 
     def forget(self) -> None:
         """The microphone is closed: nothing that it heard may leave any more."""
-        self._streams.close()
+        self.streams.close()
         self.recent.clear(self.recent.next_sample)
 
     def expire(self, now: float) -> bool:
         """End what nobody has ended; whether a wake word has just gone unanswered."""
-        for session in self._streams.expire(now):
+        for session in self.streams.expire(now):
             log.warning("nobody ended the sound for session %s: stopped sending it", session)
         return self.dialogue.expire(now)
 
@@ -106,17 +106,17 @@ class AudioServer:
             topic = f"{self._topic}/{session}/audioSessionFrame"
         signal_ms = asked.start_signal_ms or 0
         wanted = self.clock.sample(signal_ms) if signal_ms > 0 else None
-        if self._streams.start(topic, session, wanted, now):
-            self._streams.leave(f"{self._topic}/replayResponse")
+        if self.streams.start(topic, session, wanted, now):
+            self.streams.leave(f"{self._topic}/replayResponse")
         else:
             log.warning("too many ask for sound at once; session %s gets none", session)
 
     def _stop(self, asked: SessionCommand) -> None:
-        if self._streams.stop(asked.session_id):
+        if self.streams.stop(asked.session_id):
             self._done()
 
     def _replay(self, asked: ReplayRequest) -> None:
-        if not self._streams.replay(asked.request_id, self.clock.sample(asked.start_at_ms)):
+        if not self.streams.replay(asked.request_id, self.clock.sample(asked.start_at_ms)):
             self._fail("there is no sound since then that may leave", "replayRequest")
 
     def _session_started(self, told: SessionCommand) -> None:

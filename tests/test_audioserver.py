@@ -90,11 +90,11 @@ def heard(messages: list) -> np.ndarray:
 
 
 def listening(made: Room) -> Callable[[], bool]:
-    return lambda: bool(made.audio._streams)
+    return lambda: bool(made.audio.streams)
 
 
 def silent(made: Room) -> Callable[[], bool]:
-    return lambda: not made.audio._streams
+    return lambda: not made.audio.streams
 
 
 def test_what_follows_the_word_is_in_the_first_frames(broker: Mosquitto) -> None:
@@ -160,7 +160,7 @@ def test_a_replay_holds_what_followed_the_word_and_nothing_before(broker: Mosqui
             begin = made.audio.clock.ms(round(start * SAMPLE_RATE))
             question = {"requestId": "rq81", "startAtMs": begin, "siteId": SITE}
             made.tell(
-                hub, (f"hermes/audioServer/{SITE}/replayRequest", question), lambda: bool(made.audio._streams._answers)
+                hub, (f"hermes/audioServer/{SITE}/replayRequest", question), lambda: bool(made.audio.streams._answers)
             )
             wanted = NOISE[round(first * SAMPLE_RATE) : made.sample]
             made.hear(1)

@@ -25,7 +25,7 @@ from daemon.tap import Tap
 from daemon.words import effective, thresholds
 from pulse import PulseError
 
-LISTEN_S = 3.0
+LISTEN_S = 2.0
 QUIET_DB, LOUD_FLOOR_DB = -60.0, -35.0  # of a word that is said now; of a room in which nobody speaks
 CLIPPED = 0.001  # share of samples from which words are bent
 PULSES = 30  # that are timed

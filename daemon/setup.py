@@ -24,7 +24,7 @@ from daemon.doctor import findings
 from daemon.level import SILENT_DB, listen, measure
 from daemon.model import WakeModel
 
-LISTEN_S = 5.0
+LISTEN_S = 4.0
 BAR, BAR_DB = 40, 60  # characters of the level's bar, and the decibels that they stand for
 TRIES = 5  # of one question
 GROUP = "wakepulse"

@@ -38,19 +38,25 @@ class Setting(Struct, frozen=True, forbid_unknown_fields=True):
 NOTHING_SET: Mapping[str, Setting] = MappingProxyType({})
 
 
-def effective(wake: WakeConfig, model: WakeModel, settings: Mapping[str, Setting] = NOTHING_SET) -> dict[str, Word]:
-    """Every word that is listened for, by its name; `settings` by ids. `ConfigError` if a word is not known."""
+def known(wake: WakeConfig, model: WakeModel) -> dict[str, Word]:
+    """Every word of the model by its name, listened for or not; `ConfigError` if the configuration names another."""
     unknown = sorted(set(wake.words) - set(model.words))
     if unknown:
         raise ConfigError(f"wake.words names {unknown[0]!r}, but {model.path.name} knows {', '.join(model.words)}")
-    known = {name: _word(name, wake.words.get(name, WordConfig()), model) for name in model.words}
-    ids = [word.id for word in known.values()]
-    if len(set(ids)) < len(ids):
+    words = {name: _word(name, wake.words.get(name, WordConfig()), model) for name in model.words}
+    if len({word.id for word in words.values()}) < len(words):
         raise ConfigError("wake.words gives two words the same id")
+    return words
+
+
+def effective(wake: WakeConfig, model: WakeModel, settings: Mapping[str, Setting] = NOTHING_SET) -> dict[str, Word]:
+    """Every word that is listened for, by its name; `settings` by ids. `ConfigError` if a word is not known."""
+    all_words = known(wake, model)
+    ids = [word.id for word in all_words.values()]
     if foreign := sorted(set(settings) - set(ids)):
         raise ConfigError(f"there is no word {foreign[0]!r} to set; there are {', '.join(ids)}")
     words = {}
-    for name, word in known.items():
+    for name, word in all_words.items():
         configured, setting = wake.words.get(name, WordConfig()), settings.get(word.id, Setting())
         if configured.enabled if setting.enabled is None else setting.enabled:
             words[name] = (
@@ -59,6 +65,17 @@ def effective(wake: WakeConfig, model: WakeModel, settings: Mapping[str, Setting
     if not words:
         raise ConfigError("wake.words turns every word off: nothing would ever be heard")
     return words
+
+
+def recalled(wake: WakeConfig, model: WakeModel, settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Of what was set when the configuration or the model may have been another one, what still can be."""
+    ids = {word.id for word in known(wake, model).values()}
+    kept = {word: setting for word, setting in settings.items() if word in ids}
+    try:
+        effective(wake, model, kept)
+    except ConfigError:  # no word would be left
+        kept = {word: Setting(setting.threshold) for word, setting in kept.items()}
+    return kept
 
 
 def _word(name: str, wanted: WordConfig, model: WakeModel) -> Word:

@@ -14,7 +14,7 @@ from daemon import messages
 from daemon.activity import Activity, debiased_energy
 from daemon.clock import StreamClock
 from daemon.config import TOPIC_LEVEL, HermesConfig
-from daemon.dialogue import Dialogue
+from daemon.dialogue import ANSWER_S, Dialogue
 from daemon.features import SAMPLE_RATE
 from daemon.link import Link, Message
 from daemon.messages import Command, ReplayRequest, SessionCommand, StartListening, addressed
@@ -44,6 +44,8 @@ class AudioServer:
         self._topic = f"hermes/audioServer/{site_id}"
         self.streams = Streams(self.recent, self.clock, link.stream, timed=config.frames == "timed")
         self._activity = Activity()
+        self._lost_until = 0.0  # monotonic: until then, what is asked for is about a wake word that another answers
+        self._woken_in_dialogue = False
         self._summaries = False
         self._summary_at = 0  # sample
         link.handle("hermes/asr/startListening", addressed(site_id, StartListening, self._start))
@@ -71,8 +73,24 @@ class AudioServer:
     def woken(self, end_sample: int) -> None:
         """A wake word was sent: somebody may ask for what follows it."""
         now = time.monotonic()
+        self._lost_until, self._woken_in_dialogue = 0.0, self.dialogue.open
         self.streams.woken(end_sample, now)
         self.dialogue.woken(now)
+
+    def lost(self) -> None:
+        """The wake word is answered at another site: what follows it stays here, and a dialogue about it ends."""
+        self.dialogue.answered()
+        self.streams.not_woken()
+        if self._woken_in_dialogue:
+            return
+        self._lost_until = time.monotonic() + ANSWER_S
+        self.streams.close()
+        for session in self.dialogue.sessions:
+            self._end(session)
+
+    def _end(self, session: str) -> None:
+        self.dialogue.ended(session)
+        self._say("hermes/dialogueManager/endSession", {"sessionId": session})
 
     def forget(self) -> None:
         """The microphone is closed: nothing that it heard may leave any more."""
@@ -100,6 +118,8 @@ class AudioServer:
 
     def _start(self, asked: StartListening) -> None:
         now, session = time.monotonic(), asked.session_id
+        if now < self._lost_until:
+            return
         self.dialogue.answered()
         topic = f"{self._topic}/audioFrame"
         if session and self._config.session_frames and TOPIC_LEVEL.fullmatch(session):
@@ -120,8 +140,11 @@ class AudioServer:
             self._fail("there is no sound since then that may leave", "replayRequest")
 
     def _session_started(self, told: SessionCommand) -> None:
-        if told.session_id:
-            self.dialogue.started(told.session_id, time.monotonic())
+        now = time.monotonic()
+        if told.session_id and now < self._lost_until:
+            self._end(told.session_id)
+        elif told.session_id:
+            self.dialogue.started(told.session_id, now)
 
     def _session_queued(self, told: SessionCommand) -> None:
         self.dialogue.answered()

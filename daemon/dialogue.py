@@ -25,6 +25,11 @@ class Dialogue:
         """A session is."""
         return bool(self._ends)
 
+    @property
+    def sessions(self) -> list[str]:
+        """Those that are open."""
+        return list(self._ends)
+
     def woken(self, now: float) -> None:
         """A wake word was sent."""
         self._answer_by = now + ANSWER_S

@@ -61,6 +61,10 @@ class Streams:
         """A wake word ended."""
         self._woken, self._ask_until = end_sample, now + ASK_S
 
+    def not_woken(self) -> None:
+        """The wake word was not meant for this site."""
+        self._woken = None
+
     def start(self, topic: str, session: str | None, wanted: int | None, now: float) -> bool:
         """Let sound leave: from a wanted sample, if it may, or from the wake word's end, or from now on."""
         if topic not in self._streams:

@@ -134,14 +134,23 @@ class MqttConfig(Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"{self.password_file}: the password cannot be read: {_reason(error)}") from None
 
 
+class HomeAssistantConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether Home Assistant is told of the satellite, and where it looks."""
+
+    discovery: Flag = False
+    prefix: Topic = "homeassistant"
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that an owner may set."""
 
     site_id: Topic = "default"
+    group: Topic | None = None
     audio: AudioConfig = AudioConfig()
     wake: WakeConfig = WakeConfig()
     mqtt: MqttConfig = MqttConfig()
     hermes: HermesConfig = HermesConfig()
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()
 
 
 def load(path: Path | str) -> Config:

@@ -7,7 +7,7 @@ set back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -34,8 +34,9 @@ class Controls:
 class Control:
     """Understands what is set; runs in the thread that dispatches."""
 
-    def __init__(self, site_id: str, link: Link, controls: Controls) -> None:
-        self.settings: dict[str, Setting] = {}  # by the words' ids
+    def __init__(self, site_id: str, link: Link, controls: Controls, settings: Mapping[str, Setting]) -> None:
+        """`settings`, by the words' ids, are those in force."""
+        self.settings = dict(settings)
         self._prefix = f"wakepulse/{site_id}/set/"
         self._controls = controls
         self._keys = {"listen": controls.listen, "mute": controls.mute}

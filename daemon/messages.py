@@ -129,6 +129,12 @@ def detected(site_id: str, wake: Wake) -> tuple[str, bytes]:
     return f"hermes/hotword/{word.id}/detected", msgspec.json.encode(payload)
 
 
+def cancelled(site_id: str, word: str, first: str) -> tuple[str, bytes]:
+    """Our own topic: a word that was said to be heard is answered by another site, which was first."""
+    payload = {"siteId": site_id, "modelId": word, "first": first}
+    return f"wakepulse/{site_id}/cancelled", msgspec.json.encode(payload)
+
+
 def availability(site_id: str) -> str:
     """Our own retained topic: `online` while this satellite hears, `offline`, the will, otherwise."""
     return f"wakepulse/{site_id}/availability"

@@ -14,8 +14,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from threading import Thread
 from types import FrameType
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,17 +31,22 @@ from daemon.config import Config, ConfigError, MqttConfig
 from daemon.control import Control, Controls
 from daemon.credentials import client_name
 from daemon.detector import Detection
+from daemon.discovery import Device
 from daemon.echo import Echo
 from daemon.features import SAMPLE_RATE
+from daemon.group import Group
+from daemon.home_assistant import HomeAssistant
 from daemon.hotword import Hotword
+from daemon.level import Level
 from daemon.link import Link, Message
 from daemon.listener import Listener
 from daemon.messages import Wake
 from daemon.model import WakeModel
+from daemon.settings import SettingsFile
 from daemon.source import EndlessSource, State
 from daemon.status import Status
 from daemon.watchdog import Watchdog
-from daemon.words import Setting, Word, effective, thresholds
+from daemon.words import Setting, Word, effective, known, recalled, thresholds
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +57,31 @@ DELIVERY_S = 1.0  # that the last messages are given to come back from the embed
 class Satellite:
     """One run, from start to stop."""
 
-    def __init__(self, config: Config, model: WakeModel, reread: Callable[[], Config] = Config) -> None:
-        """`reread` gives the configuration as it is now. `ConfigError` for words that the model does not know."""
+    def __init__(
+        self, config: Config, model: WakeModel, reread: Callable[[], Config] = Config, *, settings: Path | None = None
+    ) -> None:
+        """`reread` gives the configuration as it is now; `settings` is the file that keeps what is set while it runs.
+
+        `ConfigError` for words that the model does not know.
+        """
         self._config = config
         self._model = model
         self._reread = reread
-        self._words = effective(config.wake, model)
+        self._file = SettingsFile(settings)
+        kept = self._file.read()
+        self._kept = msgspec.structs.replace(kept, words=recalled(config.wake, model, kept.words))
+        self._words = effective(config.wake, model, self._kept.words)
         self._listener = Listener(model, thresholds(self._words), refractory_s=config.wake.refractory_s)
         self._watchdog = Watchdog()
         # A handler may interrupt whoever holds the lock of an Event, so flags and a bell are all it touches.
         self._bell = Bell()  # a signal or a message has come
         self._stopping = self._reloading = False
         self._reloads: deque[Config | str] = deque()  # configurations that were read, or why one could not be
-        self._source = EndlessSource(config.audio, self._bell)
+        muted = config.audio.muted if kept.muted is None else kept.muted
+        self._source = EndlessSource(msgspec.structs.replace(config.audio, muted=muted), self._bell)
         self._microphone: State = "waiting"
         self._listens_from = 0  # sample; a word that ended before it was said while nobody was to listen
+        self._level = Level()
         self._silent = 0  # samples, up to now
         self._gaps_to_say = 1
         self._published = 0
@@ -85,6 +102,7 @@ class Satellite:
             mqtt = msgspec.structs.replace(mqtt, host=HOST, port=broker.port)
             echo = parts.enter_context(Echo(HOST, broker.port, _show))
             parts.callback(lambda: echo.wait(self._published, DELIVERY_S))
+        parts.callback(self._file.close)
         self._connect(mqtt)
         parts.callback(self._link.stop)
         parts.callback(self._watchdog.stopping)
@@ -99,8 +117,13 @@ class Satellite:
         self._status = Status(site_id, self._link)
         self._hotword = Hotword(site_id, self._link, software=software, changed=self._on_listening)
         self._audio = AudioServer(site_id, self._link, self._config.hermes, software=software, done=self._on_done)
-        controls = Controls(self._hotword.switch, self._mute, self._adjust, self._refuse)
-        self._control = Control(site_id, self._link, controls)
+        controls = Controls(self._hotword.switch, self._mute_by_hand, self._adjust, self._refuse)
+        self._control = Control(site_id, self._link, controls, self._kept.words)
+        self._group = Group(site_id, self._config.group, self._link, self._on_lost) if self._config.group else None
+        self._home: HomeAssistant | None = None
+        if self._config.home_assistant.discovery:
+            self._home = HomeAssistant(Device(site_id, software), self._link, prefix=self._config.home_assistant.prefix)
+            self._offer()
         self._hotword.load(self._words, self._model.version)
         self._status.set(
             source=self._config.audio.source,
@@ -139,6 +162,8 @@ class Satellite:
                 self._report(self._listener.push(sample, block))
                 self._notice(block)
             self._attend()
+            if self._home is not None:
+                self._home.report(time.monotonic(), level_db=self._level.db, gaps=self._listener.gaps)
             self._watchdog.alive()
         if self._source.ended:
             self._report(self._listener.finish())
@@ -181,14 +206,30 @@ class Satellite:
         log.info("the microphone is %s", "muted" if muted else "no longer muted")
         self._source.mute(muted)
 
+    def _mute_by_hand(self, muted: bool) -> None:
+        self._mute(muted)
+        self._keep(muted=muted)
+
     def _adjust(self, settings: Mapping[str, Setting]) -> None:
         """Listen for other words, or at other thresholds, from now on; `ConfigError` if that cannot be."""
         self._use(effective(self._config.wake, self._model, settings))
+        self._keep(words=settings)
+
+    def _keep(self, **what: Any) -> None:
+        self._kept = msgspec.structs.replace(self._kept, **what)
+        self._file.write(self._kept)
+
+    def _offer(self) -> None:
+        """Tell Home Assistant which words there are."""
+        if self._home is not None:
+            every = known(self._config.wake, self._model)
+            self._home.offer({word.id: name in self._words for name, word in every.items()})
 
     def _use(self, words: dict[str, Word]) -> None:
         self._words = words
         self._listener.set_thresholds(thresholds(words))
         self._hotword.load(words, self._model.version)
+        self._offer()
         self._status.set(words=_described(words), refused=None)
         log.info("listening for %s", ", ".join(f"{w.id} (threshold {w.threshold:g})" for w in words.values()))
 
@@ -218,6 +259,7 @@ class Satellite:
             return
         if config.audio.muted != self._config.audio.muted:
             self._mute(config.audio.muted)
+            self._keep(muted=None)
         wake = msgspec.structs.replace(self._config.wake, words=config.wake.words)
         audio = msgspec.structs.replace(self._config.audio, muted=config.audio.muted)
         self._config = msgspec.structs.replace(self._config, wake=wake, audio=audio)
@@ -230,6 +272,7 @@ class Satellite:
         if self._listener.gaps >= self._gaps_to_say:
             log.warning("the sound has gaps, %d so far: is this machine too busy?", self._listener.gaps)
             self._gaps_to_say = 2 * self._listener.gaps
+        self._level.push(block)
         if block.any():
             self._silent = 0
         elif self._silent < SILENCE:
@@ -243,7 +286,6 @@ class Satellite:
             if not self._hotword.listening or detection.end_sample < self._listens_from:
                 log.info("heard %s, score %.2f, while not listening", word.id, detection.score)
                 continue
-            log.info("heard %s, score %.2f", word.id, detection.score)
             wake = Wake(
                 detection,
                 word,
@@ -253,9 +295,27 @@ class Satellite:
                 during_session=self._audio.dialogue.open,
                 send_audio_captured=self._config.hermes.send_audio_captured,
             )
-            self._hotword.heard(wake)
-            self._audio.woken(detection.end_sample)
-            self._published += 1
+            self._answer(wake)
+
+    def _answer(self, wake: Wake) -> None:
+        """Say that a word was heard, unless another of the group was first."""
+        word, score = wake.word.id, wake.detection.score
+        first = self._group.claim(wake, self._level.db) if self._group is not None else None
+        if first is not None:
+            log.info("heard %s, score %.2f; %s answers, which was first", word, score, first)
+            return
+        log.info("heard %s, score %.2f", word, score)
+        self._hotword.heard(wake)
+        self._audio.woken(wake.detection.end_sample)
+        if self._home is not None:
+            self._home.heard(wake, self._level.db)
+        self._published += 1
+
+    def _on_lost(self, word: str, first: str) -> None:
+        """Another of the group was first to hear a word that was answered already."""
+        log.info("%s answers %s, which was first: taking the answer back", first, word)
+        self._audio.lost()
+        self._link.event(*messages.cancelled(self._config.site_id, word, first))
 
 
 def _show(topic: str, payload: bytes) -> None:

@@ -268,9 +268,12 @@ class StandardInput:
         return b""
 
 
-def devices() -> list[Device]:
-    """All devices that can record, as PortAudio knew them when it last looked; `CaptureError` without PortAudio."""
-    return list(_inputs(_portaudio()).values())
+def devices(*, anew: bool = False) -> list[Device]:
+    """All devices that can record, as PortAudio knew them when it last looked; `CaptureError` without PortAudio.
+
+    `anew` has it look again, which ends all streams that are open.
+    """
+    return list(_inputs(_portaudio(anew=anew)).values())
 
 
 def _portaudio(*, anew: bool = False) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from daemon import capture, native
+from daemon import capture, native, service
 from daemon.broker import BrokerError
 from daemon.capture import CaptureError, WavFile
 from daemon.config import Config, ConfigError, load
@@ -61,16 +61,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse", description="A wake-word satellite for Hermes over MQTT.")
-    verbs = parser.add_subparsers(required=True, metavar="run|detect|devices|check|watch|wyoming|bench")
+    verbs = parser.add_subparsers(required=True, metavar="run|detect|devices|check|setup|doctor|watch|wyoming|bench")
     run = verbs.add_parser("run", help="listen, and tell the broker")
     detect = verbs.add_parser("detect", help="look for words in recordings")
     check = verbs.add_parser("check", help="check the configuration and the model, and say what is in force")
     devices = verbs.add_parser("devices", help="list the sound cards")
     watch = verbs.add_parser("watch", help="show what satellites say and are told")
     wyoming = verbs.add_parser("wyoming", help="answer as a wake-word service that speaks Wyoming")
+    setup = verbs.add_parser("setup", help="ask for microphone, broker and words, then start the service")
+    doctor = verbs.add_parser("doctor", help="look at everything a satellite depends on, and say what to mend")
     bench = verbs.add_parser("bench", help="measure what hearing costs on this machine")
     for verb in (run, detect, check, watch, wyoming):
         verb.add_argument("--config", type=Path, metavar="F", help="configuration (default: every key at its default)")
+    for verb in (setup, doctor):
+        verb.add_argument("--config", type=Path, default=service.CONFIG, metavar="F", help=f"default: {service.CONFIG}")
+    doctor.add_argument("--json", action="store_true", help="a list of JSON objects")
     detect.add_argument("--model", type=Path, metavar="M", help="model instead of the configured one")
     detect.add_argument("--threshold", type=_threshold, metavar="X", help="threshold for every word, above 0 to 1")
     detect.add_argument("--json", action="store_true", help="one JSON object per detection")
@@ -88,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     devices.set_defaults(verb=_devices)
     watch.set_defaults(verb=_watch)
     wyoming.set_defaults(verb=_wyoming)
+    setup.set_defaults(verb=_setup)
+    doctor.set_defaults(verb=_doctor)
     bench.set_defaults(verb=_bench)
     return parser
 
@@ -199,6 +206,29 @@ def _wyoming(options: argparse.Namespace) -> int:
         print(f"wakepulse: {error}", file=sys.stderr)
         return FAILED
     return OK
+
+
+def _setup(options: argparse.Namespace) -> int:
+    from daemon.setup import NotSetUp, setup
+
+    try:
+        return setup(options.config)
+    except NotSetUp as error:
+        print(f"wakepulse: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from daemon.doctor import as_json, findings
+
+    found = []
+    for finding in findings(options.config):
+        found.append(finding)
+        if not options.json:
+            print(finding, flush=True)
+    if options.json:
+        print(as_json(found))
+    return FAILED if any(finding.state == "failure" for finding in found) else OK
 
 
 def _bench(options: argparse.Namespace) -> int:

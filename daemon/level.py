@@ -1,37 +1,63 @@
-"""How loud it was in the last second."""
+"""How loud a microphone is, what it cannot say, and whether it says anything at all."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.capture import BLOCK, SoundCard
 from daemon.features import SAMPLE_RATE
 
-SECOND = SAMPLE_RATE
-FLOOR_DB = -96.0  # of exact silence
+FULL = 32768.0
+SILENT_DB = -120.0  # of what is nothing but zeros
+CLIPPED = 32700  # a sample of at least this was probably louder
+QUIET_SHARE = 0.1  # of the time, in which a room is as quiet as it gets
 
 
+@dataclass(frozen=True)
 class Level:
-    """Takes blocks as they come; full scale is 0 dB."""
+    """What some seconds of sound were like; decibels below the loudest that a sample can be."""
 
-    def __init__(self) -> None:
-        self._blocks: deque[tuple[int, float]] = deque()  # samples, and the sum of their squares
-        self._samples = 0
+    peak_db: float
+    mean_db: float
+    floor_db: float  # of the quiet tenth
+    clipped: float  # share of the samples
+    dead: bool  # all samples are alike
 
-    def push(self, block: NDArray[np.int16]) -> None:
-        """Take (n,) samples."""
-        self._blocks.append((len(block), float(np.einsum("i,i->", block, block, dtype=np.float64))))
-        self._samples += len(block)
-        while self._samples - self._blocks[0][0] >= SECOND:
-            self._samples -= self._blocks.popleft()[0]
 
-    @property
-    def db(self) -> float:
-        """Of the last second, or what there was of it."""
-        squares = sum(square for _, square in self._blocks)
-        if not squares:
-            return FLOOR_DB
-        return round(max(FLOOR_DB, 10 * math.log10(squares / self._samples / 32768**2)), 1)
+def measure(samples: NDArray[np.int16]) -> Level:
+    """The level of (n,) samples; n is at least one block of 80 ms."""
+    wide = samples.astype(np.float64)
+    wide -= wide.mean()  # cheap sound cards add a constant
+    blocks = wide[: len(wide) // BLOCK * BLOCK].reshape(-1, BLOCK)
+    loud = np.sort(np.sqrt((blocks**2).mean(1)))
+    return Level(
+        peak_db=_db(float(np.abs(wide).max())),
+        mean_db=_db(float(np.sqrt((wide**2).mean()))),
+        floor_db=_db(float(loud[int(QUIET_SHARE * len(loud))])),
+        clipped=float((np.abs(samples.astype(np.int32)) >= CLIPPED).mean()),
+        dead=bool((samples == samples[0]).all()),
+    )
+
+
+def _db(amplitude: float) -> float:
+    return round(20 * math.log10(amplitude / FULL), 1) if amplitude else SILENT_DB
+
+
+def listen(device: str | None, seconds: float) -> Iterator[NDArray[np.int16]]:
+    """Blocks of the microphone for so long; `CaptureError` if it cannot be had, or stops."""
+    card = SoundCard(device)
+    try:
+        deadline, taken = time.monotonic() + 2 * seconds, 0
+        for _, block in card.blocks():
+            yield block
+            taken += len(block)
+            if taken >= seconds * SAMPLE_RATE or time.monotonic() > deadline:
+                return
+    finally:
+        card.close()

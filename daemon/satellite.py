@@ -37,9 +37,9 @@ from daemon.features import SAMPLE_RATE
 from daemon.group import Group
 from daemon.home_assistant import HomeAssistant
 from daemon.hotword import Hotword
-from daemon.level import Level
 from daemon.link import Link, Message
 from daemon.listener import Listener
+from daemon.loudness import Loudness
 from daemon.messages import Wake
 from daemon.model import WakeModel
 from daemon.settings import SettingsFile
@@ -81,7 +81,7 @@ class Satellite:
         self._source = EndlessSource(msgspec.structs.replace(config.audio, muted=muted), self._bell)
         self._microphone: State = "waiting"
         self._listens_from = 0  # sample; a word that ended before it was said while nobody was to listen
-        self._level = Level()
+        self._loudness = Loudness()
         self._silent = 0  # samples, up to now
         self._gaps_to_say = 1
         self._published = 0
@@ -163,7 +163,7 @@ class Satellite:
                 self._notice(block)
             self._attend()
             if self._home is not None:
-                self._home.report(time.monotonic(), level_db=self._level.db, gaps=self._listener.gaps)
+                self._home.report(time.monotonic(), level_db=self._loudness.db, gaps=self._listener.gaps)
             self._watchdog.alive()
         if self._source.ended:
             self._report(self._listener.finish())
@@ -272,7 +272,7 @@ class Satellite:
         if self._listener.gaps >= self._gaps_to_say:
             log.warning("the sound has gaps, %d so far: is this machine too busy?", self._listener.gaps)
             self._gaps_to_say = 2 * self._listener.gaps
-        self._level.push(block)
+        self._loudness.push(block)
         if block.any():
             self._silent = 0
         elif self._silent < SILENCE:
@@ -300,7 +300,7 @@ class Satellite:
     def _answer(self, wake: Wake) -> None:
         """Say that a word was heard, unless another of the group was first."""
         word, score = wake.word.id, wake.detection.score
-        first = self._group.claim(wake, self._level.db) if self._group is not None else None
+        first = self._group.claim(wake, self._loudness.db) if self._group is not None else None
         if first is not None:
             log.info("heard %s, score %.2f; %s answers, which was first", word, score, first)
             return
@@ -308,7 +308,7 @@ class Satellite:
         self._hotword.heard(wake)
         self._audio.woken(wake.detection.end_sample)
         if self._home is not None:
-            self._home.heard(wake, self._level.db)
+            self._home.heard(wake, self._loudness.db)
         self._published += 1
 
     def _on_lost(self, word: str, first: str) -> None:

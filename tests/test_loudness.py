@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from daemon.features import SAMPLE_RATE
-from daemon.level import FLOOR_DB, Level
+from daemon.loudness import FLOOR_DB, Loudness
 
 BLOCK = SAMPLE_RATE // 10
 
 
 def test_it_is_that_of_the_last_second_however_it_is_cut() -> None:
-    level = Level()
+    level = Loudness()
     assert level.db == FLOOR_DB
     for amplitude, db in ((32767, 0.0), (0, FLOOR_DB), (3277, -20.0), (-32768, 0.0), (1, -90.3)):
         for _ in range(10):

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from daemon import messages
 from daemon.activity import Activity, debiased_energy
+from daemon.capture import CaptureError, devices
 from daemon.clock import StreamClock
 from daemon.config import TOPIC_LEVEL, HermesConfig
 from daemon.dialogue import ANSWER_S, Dialogue
 from daemon.features import SAMPLE_RATE
 from daemon.link import Link, Message
-from daemon.messages import Command, ReplayRequest, SessionCommand, StartListening, addressed
+from daemon.messages import Command, GetDevices, ReplayRequest, SessionCommand, StartListening, addressed
 from daemon.recent import Recent
 from daemon.streams import Streams
 
@@ -59,6 +60,7 @@ class AudioServer:
         link.handle("hermes/audioServer/toggleSummaryOn", addressed(site_id, Command, self._summary_on))
         link.handle("hermes/audioServer/toggleSummaryOff", addressed(site_id, Command, self._summary_off))
         link.handle(f"{self._topic}/replayRequest", addressed(site_id, ReplayRequest, self._replay))
+        link.handle("rhasspy/audioServer/getDevices", addressed(site_id, GetDevices, self._tell_devices))
         link.handle(f"{self._topic}/versionRequest", self._tell_version)
         link.greet(self._tell_loaded)
 
@@ -164,6 +166,19 @@ class AudioServer:
         payload = messages.error(self._site_id, text, context)
         self._link.stream(f"{self._topic}/error", payload)
         self._link.stream("hermes/error/audioServer/record", payload)
+
+    def _tell_devices(self, asked: GetDevices) -> None:
+        try:
+            found = [(mode, device) for mode in asked.modes for device in devices(mode)]
+        except CaptureError as error:
+            self._fail(str(error), "getDevices")
+            return
+        described = [
+            {"mode": mode, "id": one.name, "name": one.name, "description": str(one), "working": None}
+            for mode, one in found
+        ]
+        answer = {"devices": described, "siteId": self._site_id, "id": asked.id}
+        self._say("rhasspy/audioServer/devices", answer)
 
     def _tell_version(self, _: Message) -> None:
         self._say(f"{self._topic}/version", {"version": self._software})

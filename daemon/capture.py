@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ LOST_S = 1.0  # without a frame for this long, a running device is gone, whateve
 LONGEST_GAP_S = 3600  # a larger one is a driver's clock gone wrong
 POLL_S = 0.1  # how soon standard input notices that it was closed
 
+Way = Literal["input", "output"]
 Block = tuple[int, NDArray[np.int16]]  # number of the first sample; samples, (n,)
 
 
@@ -54,7 +55,7 @@ class Source(Protocol):
 
 
 class Device(NamedTuple):
-    """A device that can record."""
+    """A device that can record, or play."""
 
     name: str
     host: str  # PortAudio's name of the sound system that offers it
@@ -142,10 +143,10 @@ class SoundCard:
         self._closed = self._finished = False
         self._overflows = 0
         self._adc_end = 0.0  # when the last sample of the newest block was taken, on the stream's own clock
-        portaudio = _portaudio(anew=True)
-        known = _inputs(portaudio)
-        index = _choose(known, device)
-        self.name = known[index].name
+        portaudio = LIBRARY.load(anew=True)
+        inputs = known(portaudio, "input")
+        index = choose(inputs, device, "input")
+        self.name = inputs[index].name
         try:
             self._stream = portaudio.RawInputStream(
                 device=index,
@@ -159,7 +160,9 @@ class SoundCard:
             self._stream.start()
         except portaudio.PortAudioError as error:
             reason = str(error).splitlines()[0]
-            raise CaptureError(f"cannot record 16 kHz mono from {self.name!r}: {reason}; {_listing(known)}") from None
+            raise CaptureError(
+                f"cannot record 16 kHz mono from {self.name!r}: {reason}; {_listing(inputs, 'input')}"
+            ) from None
 
     @property
     def overruns(self) -> int:
@@ -268,74 +271,91 @@ class StandardInput:
         return b""
 
 
-def devices(*, anew: bool = False) -> list[Device]:
-    """All devices that can record, as PortAudio knew them when it last looked; `CaptureError` without PortAudio.
+def devices(way: Way = "input", *, anew: bool = False) -> list[Device]:
+    """All devices that can record, or play, as PortAudio knew them when it last looked; `CaptureError` without it.
 
     `anew` has it look again, which ends all streams that are open.
     """
-    return list(_inputs(_portaudio(anew=anew)).values())
+    return list(known(LIBRARY.load(anew=anew), way).values())
 
 
-def _portaudio(*, anew: bool = False) -> Any:
-    """The sounddevice module, started; `anew` shows what was plugged in since, but ends all streams that are open."""
-    # Importing it loads and starts PortAudio, which a satellite that hears a file or standard input can do without. It
-    # is done by hand, because a module whose import fails would take the class of its exception with it.
-    module: Any = sys.modules.get("sounddevice")
-    spec = importlib.util.find_spec("sounddevice")
-    assert spec and spec.loader  # it is a dependency
-    try:
-        if module is None:
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            sys.modules["sounddevice"] = module
-        elif anew:
-            if module._initialized:
-                module._terminate()
-            module._initialize()
-    except OSError:
-        raise CaptureError("PortAudio is not installed; run: apt-get install libportaudio2") from None
-    except module.PortAudioError as error:
-        reason = str(error).splitlines()[0]
-        raise CaptureError(f"PortAudio does not start: {reason}; is ALSA's configuration (.asoundrc) right?") from None
-    return module
+class Library:
+    """PortAudio, of which a process has one. Whoever uses a stream of it beside the recorder's holds the lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.starts = 0  # each ends all streams that were open
+
+    def load(self, *, anew: bool = False) -> Any:
+        """The sounddevice module, started; `anew` shows what was plugged in since."""
+        # Importing it loads and starts PortAudio, which a satellite that hears a file or standard input can do without.
+        # It is done by hand, because a module whose import fails would take the class of its exception with it.
+        with self.lock:
+            return self._load(anew)
+
+    def _load(self, anew: bool) -> Any:
+        module: Any = sys.modules.get("sounddevice")
+        spec = importlib.util.find_spec("sounddevice")
+        assert spec and spec.loader  # it is a dependency
+        try:
+            if module is None:
+                module = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(module)
+                sys.modules["sounddevice"] = module
+            elif anew:
+                self.starts += 1
+                if module._initialized:
+                    module._terminate()
+                module._initialize()
+        except OSError:
+            raise CaptureError("PortAudio is not installed; run: apt-get install libportaudio2") from None
+        except module.PortAudioError as error:
+            reason = str(error).splitlines()[0]
+            raise CaptureError(
+                f"PortAudio does not start: {reason}; is ALSA's configuration (.asoundrc) right?"
+            ) from None
+        return module
 
 
-def _inputs(portaudio: Any) -> dict[int, Device]:
-    """PortAudio's index of each device that can record."""
+LIBRARY = Library()
+
+
+def known(portaudio: Any, way: Way) -> dict[int, Device]:
+    """PortAudio's index of each device that can record, or play."""
     hosts = portaudio.query_hostapis()
-    default = hosts[portaudio.default.hostapi]["default_input_device"] if hosts else None
+    default = hosts[portaudio.default.hostapi][f"default_{way}_device"] if hosts else None
     return {
         index: Device(
             info["name"],
             hosts[info["hostapi"]]["name"],
-            info["max_input_channels"],
+            info[f"max_{way}_channels"],
             info["default_samplerate"],
             index == default,
         )
         for index, info in enumerate(portaudio.query_devices())
-        if info["max_input_channels"] > 0
+        if info[f"max_{way}_channels"] > 0
     }
 
 
-def _choose(known: dict[int, Device], wanted: str | None) -> int:
+def choose(known: dict[int, Device], wanted: str | None, way: Way) -> int:
     """The index of the one device meant; indices change from start to start, so only names count."""
     if wanted is None:
         found = [index for index, device in known.items() if device.is_default]
     elif wanted.isdigit():
-        raise CaptureError(f"{wanted!r} is a number, and numbers change; give part of a name; {_listing(known)}")
+        raise CaptureError(f"{wanted!r} is a number, and numbers change; give part of a name; {_listing(known, way)}")
     else:
         part = [index for index, device in known.items() if wanted.casefold() in device.name.casefold()]
         found = [index for index in part if known[index].name.casefold() == wanted.casefold()] or part
     if not found:
-        missing = "default input device" if wanted is None else f"input device {wanted!r}"
-        raise CaptureError(f"there is no {missing}; {_listing(known)}")
+        missing = f"default {way} device" if wanted is None else f"{way} device {wanted!r}"
+        raise CaptureError(f"there is no {missing}; {_listing(known, way)}")
     if len(found) > 1:
         raise CaptureError(f"{wanted!r} may mean {_names(known[index] for index in found)}; give more of the name")
     return found[0]
 
 
-def _listing(known: dict[int, Device]) -> str:
-    return f"input devices: {_names(known.values()) or 'none'}"
+def _listing(known: dict[int, Device], way: Way) -> str:
+    return f"{way} devices: {_names(known.values()) or 'none'}"
 
 
 def _names(some: Iterable[Device]) -> str:

@@ -244,6 +244,7 @@ def _bench(options: argparse.Namespace) -> int:
 def _devices(options: argparse.Namespace) -> int:
     found = capture.devices()
     print("\n".join(map(str, found)) or "no device here can record")
+    print("\n".join(f"plays: {one}" for one in capture.devices("output")) or "no device here can play")
     print(f"computing with {native.described()}")
     return OK
 

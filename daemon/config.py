@@ -64,6 +64,7 @@ class AudioConfig(Struct, frozen=True, forbid_unknown_fields=True):
     file: File | None = None
     realtime: Flag = True
     muted: Flag = False
+    output: Text | None = None
 
 
 class WordConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +84,15 @@ class WakeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     refractory_s: Refractory = REFRACTORY_S
 
 
+class FeedbackConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The satellite's own sounds; None is one that comes with it."""
+
+    enabled: Flag = False
+    wake: File | None = None
+    done: File | None = None
+    error: File | None = None
+
+
 class HermesConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """What is said over the broker, and how, where programs differ."""
 
@@ -91,6 +101,7 @@ class HermesConfig(Struct, frozen=True, forbid_unknown_fields=True):
     send_audio_captured: Flag | None = None
     voice_activity: Flag = False
     record_examples: Flag = False
+    feedback: FeedbackConfig = FeedbackConfig()
 
 
 class TlsConfig(Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from daemon.config import TOPIC_LEVEL
 from daemon.detector import Detection
 from daemon.features import SAMPLE_RATE
 from daemon.link import Handler, Message
@@ -61,6 +62,24 @@ class ReplayRequest(Command, frozen=True, rename="camel", kw_only=True):
 
     request_id: Annotated[str, Meta(max_length=255)]
     start_at_ms: Annotated[int, Meta(ge=-(2**62), le=2**62)]
+
+
+class SetVolume(Command, frozen=True, rename="camel", kw_only=True):
+    """`rhasspy/audioServer/setVolume`."""
+
+    volume: Annotated[float, Meta(ge=0, le=1)]
+
+
+class GetDevices(Query, frozen=True, rename="camel"):
+    """`rhasspy/audioServer/getDevices`."""
+
+    modes: tuple[Literal["input", "output"], ...] = ("input", "output")
+
+
+class RecordExample(Command, frozen=True, rename="camel", kw_only=True):
+    """`rhasspy/hotword/recordExample`."""
+
+    id: Annotated[str, Meta(pattern=rf"\A{TOPIC_LEVEL.pattern}\Z")]
 
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)

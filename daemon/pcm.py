@@ -36,14 +36,14 @@ def integers(samples: Samples) -> NDArray[np.int16]:
 
 
 class Resampler:
-    """A stream at one rate becomes the same stream at SAMPLE_RATE, without shift or aliases.
+    """A stream at one rate becomes the same stream at another, without shift or aliases.
 
     With the ratio up / down, output m lies at input m * down / up. Its fraction selects one of `up` phases, each a row
     of the filter; outputs of one phase are `down` inputs apart, so each phase is one matrix-vector product.
     """
 
-    def __init__(self, rate: int) -> None:
-        ratio = 1 / Fraction(rate, SAMPLE_RATE).limit_denominator(MAX_PHASES)
+    def __init__(self, rate: int, to: int = SAMPLE_RATE) -> None:
+        ratio = 1 / Fraction(rate, to).limit_denominator(MAX_PHASES)
         self._up, self._down = ratio.numerator, ratio.denominator
         self._table = _filter(self._up, self._down)  # (up, taps)
         self._kept = np.zeros(self._table.shape[1] // 2 - 1)  # inputs before the next output's own place, and on

@@ -11,16 +11,20 @@ SECONDS = 10
 
 
 class Recent:
-    """The newest samples by their numbers. While it is `hushed`, silence stands for what is heard."""
+    """The newest samples by their numbers. While it is hushed, silence stands for what is heard."""
 
     def __init__(self, seconds: int = SECONDS) -> None:
         self._ring = np.zeros(seconds * SAMPLE_RATE, np.int16)
-        self.hushed = False
+        self._hushed = False
         self.clear(0)
 
     def clear(self, next_sample: int) -> None:
         """Forget everything; the sample of this number comes next."""
         self.first = self.next_sample = next_sample
+
+    def hush(self, hushed: bool) -> None:
+        """Keep silence instead of what is heard, or no longer; from any thread."""
+        self._hushed = hushed
 
     def push(self, first: int, block: NDArray[np.int16]) -> None:
         """Keep (n,) samples that start at `first`; what came before a jump is forgotten."""
@@ -30,8 +34,8 @@ class Recent:
         block = block[-len(self._ring) :]
         begin = (self.next_sample - len(block)) % len(self._ring)
         fits = min(len(block), len(self._ring) - begin)
-        self._ring[begin : begin + fits] = 0 if self.hushed else block[:fits]
-        self._ring[: len(block) - fits] = 0 if self.hushed else block[fits:]
+        self._ring[begin : begin + fits] = 0 if self._hushed else block[:fits]
+        self._ring[: len(block) - fits] = 0 if self._hushed else block[fits:]
         self.first = max(self.first, self.next_sample - len(self._ring))
 
     def copy(self, start: int, stop: int) -> NDArray[np.int16]:

@@ -33,6 +33,7 @@ from daemon.credentials import client_name
 from daemon.detector import Detection
 from daemon.discovery import Device
 from daemon.echo import Echo
+from daemon.examples import Examples
 from daemon.features import SAMPLE_RATE
 from daemon.group import Group
 from daemon.home_assistant import HomeAssistant
@@ -42,7 +43,9 @@ from daemon.listener import Listener
 from daemon.loudness import Loudness
 from daemon.messages import Wake
 from daemon.model import WakeModel
+from daemon.playback import Playback
 from daemon.settings import SettingsFile
+from daemon.sounds import Sounds
 from daemon.source import EndlessSource, State
 from daemon.status import Status
 from daemon.watchdog import Watchdog
@@ -103,13 +106,13 @@ class Satellite:
             echo = parts.enter_context(Echo(HOST, broker.port, _show))
             parts.callback(lambda: echo.wait(self._published, DELIVERY_S))
         parts.callback(self._file.close)
-        self._connect(mqtt)
+        self._connect(mqtt, parts)
         parts.callback(self._link.stop)
         parts.callback(self._watchdog.stopping)
         parts.callback(self._source.close)
         self._introduce()
 
-    def _connect(self, mqtt: MqttConfig) -> None:
+    def _connect(self, mqtt: MqttConfig, parts: contextlib.ExitStack) -> None:
         """Build all that talks through the broker, then connect in the background."""
         site_id, software = self._config.site_id, version("wakepulse")
         will = Message(messages.availability(site_id), messages.OFFLINE)
@@ -117,6 +120,9 @@ class Satellite:
         self._status = Status(site_id, self._link)
         self._hotword = Hotword(site_id, self._link, software=software, changed=self._on_listening)
         self._audio = AudioServer(site_id, self._link, self._config.hermes, software=software, done=self._on_done)
+        allowed = self._config.hermes.record_examples
+        self._examples = Examples(site_id, self._link, self._audio.recent, allowed=allowed, fail=self._hotword.fail)
+        self._add_sounds(parts)
         controls = Controls(self._hotword.switch, self._mute_by_hand, self._adjust, self._refuse)
         self._control = Control(site_id, self._link, controls, self._kept.words)
         self._group = Group(site_id, self._config.group, self._link, self._on_lost) if self._config.group else None
@@ -134,6 +140,20 @@ class Satellite:
         )
         self._on_listening()
         self._link.start()
+
+    def _add_sounds(self, parts: contextlib.ExitStack) -> None:
+        """If a sound card is to play, let it."""
+        self._sounds: Sounds | None = None
+        if self._config.audio.output is None:
+            return
+        playback = parts.enter_context(Playback(self._config.audio.output))
+        feedback = self._config.hermes.feedback
+        self._sounds = Sounds(self._config.site_id, self._link, playback, feedback, hush=self._audio.recent.hush)
+
+    def _give(self, sound: str) -> None:
+        """Let a person hear what happens."""
+        if self._sounds is not None:
+            self._sounds.give(sound)
 
     def _introduce(self) -> None:
         log.info("computing with %s", native.described())
@@ -159,6 +179,7 @@ class Satellite:
                 self._on_microphone(sample)
             if len(block):
                 self._audio.hear(sample, block, time.time_ns())
+                self._examples.hear(sample, block)
                 self._report(self._listener.push(sample, block))
                 self._notice(block)
             self._attend()
@@ -185,6 +206,7 @@ class Satellite:
         self._hotword.expire(now)
         if self._audio.expire(now):
             log.warning("nobody answered the wake word: is the main device there?")
+            self._give("error")
         if self._reloading:
             self._reloading = False
             Thread(target=self._read_again, name="reload", daemon=True).start()
@@ -200,9 +222,11 @@ class Satellite:
 
     def _on_done(self) -> None:
         """Whoever listened has heard enough."""
+        self._give("done")
 
     def _mute(self, muted: bool) -> None:
         self._audio.forget()
+        self._examples.forget()
         log.info("the microphone is %s", "muted" if muted else "no longer muted")
         self._source.mute(muted)
 
@@ -309,6 +333,7 @@ class Satellite:
         self._audio.woken(wake.detection.end_sample)
         if self._home is not None:
             self._home.heard(wake, self._loudness.db)
+        self._give("wake")
         self._published += 1
 
     def _on_lost(self, word: str, first: str) -> None:

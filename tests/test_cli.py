@@ -138,7 +138,10 @@ def test_check_says_what_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_devices_lists_or_says_that_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("devices") == 0
     listed = "\n".join(map(str, devices())) or "no device here can record"
-    assert re.fullmatch(f"{re.escape(listed)}\ncomputing with C kernels, \\w+\n", capsys.readouterr().out)
+    plays = "\n".join(f"plays: {one}" for one in devices("output")) or "no device here can play"
+    assert re.fullmatch(
+        f"{re.escape(listed)}\n{re.escape(plays)}\ncomputing with C kernels, \\w+\n", capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,10 @@ def test_the_password_comes_from_its_file(tmp_path: Path) -> None:
         ("Audio:\n", "1: unknown key 'Audio'; did you mean 'audio'?"),
         ("\nport: 1883\n", "2: unknown key 'port'; did you mean 'mqtt.port'?"),
         ("mqtt: {site_id: a}\n", "1: unknown key 'mqtt.site_id'; did you mean 'site_id'?"),
-        ("audio: {zzz: 1}\n", "1: unknown key 'audio.zzz'; the keys here are source, device, file, realtime, muted"),
+        (
+            "audio: {zzz: 1}\n",
+            "1: unknown key 'audio.zzz'; the keys here are source, device, file, realtime, muted, output",
+        ),
         (
             "wake:\n  words:\n    up: {treshold: 1}\n",
             "3: unknown key 'wake.words.up.treshold'; did you mean 'threshold'?",

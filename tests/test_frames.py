@@ -84,9 +84,9 @@ def test_what_came_before_a_gap_is_forgotten_and_what_is_hushed_is_silent() -> N
     recent.push(0, NOISE[:1000])
     recent.push(2000, NOISE[2000:3000])
     np.testing.assert_array_equal(recent.copy(0, 3000), NOISE[2000:3000])
-    recent.hushed = True
+    recent.hush(True)
     recent.push(3000, NOISE[3000:4000])
-    recent.hushed = False
+    recent.hush(False)
     recent.push(4000, NOISE[4000:5000])
     assert not recent.copy(3000, 4000).any()
     np.testing.assert_array_equal(recent.copy(4000, 5000), NOISE[4000:5000])

@@ -113,9 +113,14 @@ class Ear:
             self._heard += data
             self._times.append((len(self._heard) // 2, time.monotonic()))
 
+    @property
+    def room(self) -> np.ndarray:
+        """All that was heard."""
+        return np.frombuffer(bytes(self._heard[: len(self._heard) // 2 * 2]), np.int16)
+
     def when(self, sound: np.ndarray, sample: int) -> float:
         """The monotonic time at which a sample of a sound was heard in the room."""
-        room = np.frombuffer(bytes(self._heard[: len(self._heard) // 2 * 2]), np.int16).astype(np.float64)
+        room = self.room.astype(np.float64)
         size = len(room) + len(sound)
         likeness = np.fft.irfft(np.fft.rfft(room, size) * np.conj(np.fft.rfft(sound.astype(np.float64), size)), size)
         wanted = int(np.argmax(likeness[: len(room)])) + sample

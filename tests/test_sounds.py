@@ -114,7 +114,7 @@ def test_own_sounds_are_heard_in_the_room_and_never_sent(
 ) -> None:
     notes = [hertz for hertz, _ in MELODIES["wake"]]
     with Ear(microphone) as ear, speaking(tmp_path, broker, microphone, "hermes: {feedback: {enabled: true}}\n") as hub:
-        microphone.play(np.pad(sound()[word_end() - 3 * SAMPLE_RATE : word_end()], (0, SAMPLE_RATE)))
+        microphone.play(sound()[word_end() - 3 * SAMPLE_RATE : word_end() + 2 * SAMPLE_RATE])
         hub.on("hermes/hotword/computer/detected", READY_S)
         hub.publish("hermes/asr/startListening", b'{"sessionId": "s"}')
         frames = [hub.on(f"{AUDIO}/audioFrame") for _ in range(150)]
@@ -123,7 +123,7 @@ def test_own_sounds_are_heard_in_the_room_and_never_sent(
         heard = ear.room
     sent = np.concatenate([sound_of(bytes(frame.payload)) for frame in frames])
     for hertz in notes:
-        assert loudness(heard[-10 * SAMPLE_RATE :], hertz).max() > 3000
+        assert loudness(heard, hertz).max() > 3000
         assert loudness(sent, hertz).max() < 300
     assert np.count_nonzero(sent == 0) > SAMPLE_RATE // 5
     assert np.count_nonzero(sent) > SAMPLE_RATE // 10  # what follows the sound is there

@@ -47,7 +47,6 @@ TAKEOVERS = 3  # connections in a row that were not: another client has our name
 CONNECT_S = 5.0
 LOOP_S = 1.0
 PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, 5: MQTTProtocolVersion.MQTTv5}
-TAKEN_OVER = 142  # MQTT 5: session taken over
 REASONS = 100  # for dropping, that are told apart
 STALE_CLOCK = ("not yet valid", "expired")
 
@@ -62,6 +61,7 @@ class Message:
 
     topic: str
     payload: bytes
+    retained: bool = False
 
 
 Handler = Callable[[Message], None]
@@ -82,7 +82,6 @@ class _Client(paho.Client):
         self.address = address
         self.begun = time.monotonic()
         self.taken_at: float | None = None  # by the broker, monotonic
-        self.end: ReasonCode | None = None  # why it ended
         self.too_large = False  # the message that comes in
         self.acknowledged: deque[int] = deque()  # numbers
         self.left, self.gone = 0, 0  # messages that were published, and those of them that are off our hands
@@ -107,7 +106,7 @@ class _Client(paho.Client):
             return super()._sock_recv(bufsize)
         self.too_large = True
         del self._in_packet["packet"][CONTROL_BYTES:]
-        return super()._sock_recv(CONTROL_BYTES)
+        return super()._sock_recv(min(bufsize, CONTROL_BYTES))
 
 
 class Link:
@@ -121,7 +120,7 @@ class Link:
         `ConfigError` if a password or certificate cannot be read.
         """
         self._config = config
-        self._name = config.client_id or name
+        self.name = config.client_id or name
         self._will = will
         self._notify = notify
         self._login = login(config)
@@ -255,7 +254,7 @@ class Link:
         return client.socket() is not None
 
     def _new_client(self, address: str) -> _Client:
-        client = _Client(self._name, PROTOCOLS[self._config.version], address)
+        client = _Client(self.name, PROTOCOLS[self._config.version], address)
         client.connect_timeout = CONNECT_S
         client.username_pw_set(*self._login)
         if self._tls is not None:
@@ -266,7 +265,6 @@ class Link:
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         client.on_message = self._on_message
-        client.on_disconnect = self._on_disconnect
         return client
 
     def _on_socket_open(self, client: paho.Client, userdata: object, sock: SocketLike) -> None:
@@ -347,7 +345,7 @@ class Link:
             elif len(self._inbox) >= INBOX or self._inbox_bytes + size > INBOX_BYTES:
                 self._drop("more came in than can be handled")
             else:
-                self._inbox.append((subscription.handler, Message(topic, bytes(message.payload))))
+                self._inbox.append((subscription.handler, Message(topic, bytes(message.payload), message.retain)))
                 self._inbox_bytes += size
         self._notify()
 
@@ -358,10 +356,6 @@ class Link:
         elif why not in self.dropped:
             why = "others"
         self.dropped[why] = self.dropped.get(why, 0) + 1
-
-    def _on_disconnect(self, client: paho.Client, userdata: object, flags: object, code: ReasonCode, _: object) -> None:
-        assert isinstance(client, _Client)
-        client.end = code
 
     def _lost(self, client: _Client) -> bool:
         """The connection has ended; whether it was a good one."""
@@ -378,10 +372,9 @@ class Link:
             return False
         held = time.monotonic() - client.taken_at >= STEADY_S
         self._short = 0 if held else self._short + 1
-        told = client.end is not None and client.end.value == TAKEN_OVER
-        if told or self._short >= TAKEOVERS:
+        if self._short >= TAKEOVERS:
             what = f"the broker at {client.address} drops this satellite again and again"
-            self._complain(f"{what}: is another client called {self._name!r}? Set mqtt.client_id on one of the two")
+            self._complain(f"{what}: is another client called {self.name!r}? Set mqtt.client_id on one of the two")
         else:
             self._complain(f"lost the broker at {client.address}; listening meanwhile, and trying again")
         return held

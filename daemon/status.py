@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
 
 from daemon import messages
-from daemon.link import Link
+from daemon.link import Link, Message
+
+log = logging.getLogger(__name__)
+
+
+class _Named(msgspec.Struct):
+    """Of a state, who says it."""
+
+    client: str
 
 
 class Status:
@@ -17,7 +26,9 @@ class Status:
         self._topic = messages.state(site_id)
         self._availability = messages.availability(site_id)
         self._link = link
-        self._facts: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {"client": link.name}
+        self._complained = False
+        link.handle(self._topic, self._notice, retained=True)
         self.set_online(False)
 
     def set_online(self, online: bool) -> None:
@@ -28,3 +39,15 @@ class Status:
         """State what is so from now on; the rest stays."""
         self._facts |= facts
         self._link.state(self._topic, msgspec.json.encode(self._facts))
+
+    def _notice(self, message: Message) -> None:
+        """What is said here comes back to us; what another satellite says here is a mistake of whoever set it up."""
+        if message.retained or self._complained:
+            return
+        try:
+            other = msgspec.json.decode(message.payload, type=_Named).client
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        if other != self._link.name:
+            self._complained = True
+            log.warning("another satellite, %s, has this site too; give each a site_id of its own", other)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+import signal
 import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -25,9 +27,15 @@ def free_port() -> int:
 class Mosquitto:
     """`with Mosquitto(folder) as broker:` runs until the block ends; `password` is (user, password)."""
 
-    def __init__(self, folder: Path, password: tuple[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, password: tuple[str, str] | None = None, *, more: Sequence[str] = ()) -> None:
+        """`more` lines of its configuration, which may name files in `folder`."""
         self.port = free_port()
-        lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(password is None).lower()}", "user root"]
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            f"allow_anonymous {str(password is None).lower()}",
+            "user root",
+            *more,
+        ]
         if password:
             file = folder / "passwords"
             subprocess.run(["mosquitto_passwd", "-b", "-c", file, *password], check=True, capture_output=True)
@@ -50,6 +58,14 @@ class Mosquitto:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait(START_S)
+
+    def freeze(self) -> None:
+        """It is there, and does nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
         """As after a power cut: nobody is told."""

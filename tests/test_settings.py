@@ -34,9 +34,7 @@ def test_what_was_kept_last_is_read(tmp_path: Path) -> None:
     "content",
     [b"", b"[]", b"\xff", b'{"version": 2}', b'{"words": {"a": {"threshold": 9}}}', b"[" * 10_000, b" " * 100_000],
 )
-def test_78_what_cannot_be_read_is_laid_aside(
-    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_78_what_cannot_be_read_is_laid_aside(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "satellite.set.json"
     path.write_bytes(content)
     assert SettingsFile(path).read() == Kept()
@@ -70,9 +68,7 @@ def test_what_no_longer_fits_does_not_keep_it_from_starting() -> None:
     assert list(words) == [model().words[0]]
 
 
-def test_check_says_what_is_in_force_and_where_it_came_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_says_what_is_in_force_and_where_it_came_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("wake: {words: {jarvis: {threshold: 0.7}}}\n")
     written(tmp_path / "c.set.json", Kept(words={"computer": Setting(0.9), "snowboy": Setting(enabled=False)}))

@@ -1,7 +1,10 @@
 """The satellite as a device of Home Assistant: what describes it keeps the rules, and what it shows is so."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +21,7 @@ from daemon.messages import Wake, availability
 from daemon.words import Word
 from tests.home_assistant import DISCOVERY_TOPIC, Number, Sensor, Switch, entities
 from tests.mosquitto import Mosquitto, Subscriber
-from tests.shipped import DEMO, model
+from tests.shipped import DEMO, ROOT, model
 from tests.test_link import link_to, running
 from tests.test_satellite import READY_S, mqtt, of_file, satellite
 
@@ -201,3 +204,34 @@ def test_what_is_set_from_home_assistant_holds_at_once_and_survives_a_restart(
             heard = [json.loads(subscriber.on("wakepulse/default/wake", READY_S).payload) for _ in range(2)]
         assert [event["event_type"] for event in heard] == ["jarvis", "snowboy"]
         assert all(-60 < event["level"] < 0 for event in heard)
+
+
+def taken(*descriptions: dict[str, Any]) -> list[dict[str, list[str] | str]]:
+    """What Home Assistant's own package, which deploy/setup.sh puts where it disturbs nothing, makes of devices."""
+    folder = Path(sys.prefix, "home-assistant")
+    path = os.pathsep.join([*map(str, folder.glob("*.whl")), str(folder / "libraries"), str(ROOT)])
+    command, given = [sys.executable, "-m", "tests.home_assistant_schemas"], json.dumps(descriptions)
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=10 * READY_S,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="its releases for later Pythons keep the rules above")
+def test_home_assistant_takes_every_entity() -> None:
+    right = Device("Küche 2", "1.2.3").description(dict.fromkeys(AWKWARD, True) | {"gone": False})
+    wrong = Device("kitchen", "1.2.3").description({"ok": True})
+    wrong["components"]["threshold_ok"]["min"] = 2
+    dropped, refused = taken(right, wrong)
+    assert set(dropped) == set(right["components"]) - {"threshold_gone"}
+    # What the release that runs on this Python, 2024.3, does not know yet.
+    assert {key for keys in dropped.values() for key in keys} == {"default_entity_id", "options"}
+    assert "must be" in refused.pop("threshold_ok")
+    assert all(isinstance(keys, list) for keys in refused.values())

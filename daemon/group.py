@@ -47,11 +47,14 @@ def claims(group: str) -> str:
 class Group:
     """One satellite's view of its group. Runs in the thread that dispatches."""
 
-    def __init__(self, site_id: str, group: str, link: Link, lost: Callable[[str, str], None]) -> None:
-        """`lost` is called with a word that was claimed, and the site that was first."""
+    def __init__(
+        self, site_id: str, group: str, link: Link, *, won: Callable[[], None], lost: Callable[[str, str], None]
+    ) -> None:
+        """A word that was claimed is `won`, or `lost`: that is called with the word and the site that was first."""
         self._site_id = site_id
         self._topic = claims(group)
         self._link = link
+        self._won = won
         self._lost = lost
         self._decoder = msgspec.json.Decoder(Claim)
         self._winners: dict[str, tuple[str, float]] = {}  # by word: the first site, and when its claim came, monotonic
@@ -74,6 +77,8 @@ class Group:
         )
         if self._link.stream(self._topic, msgspec.json.encode(claim)):
             self._claimed[word] = now
+        else:  # nobody can be asked
+            self._won()
         return None
 
     def _winner(self, word: str, now: float) -> str | None:
@@ -87,12 +92,18 @@ class Group:
             log.warning("what came on %s is no claim", message.topic)
             return
         word, now = claim.model_id, time.monotonic()
-        if self._winner(word, now) is not None:
-            return
+        first = self._winner(word, now) or self._remember(word, claim.site_id, now)
+        mine = now - self._claimed.get(word, -ECHO_S) < ECHO_S
+        if mine and first != self._site_id:
+            del self._claimed[word]
+            self._lost(word, first)
+        elif mine and claim.site_id == self._site_id:
+            del self._claimed[word]
+            self._won()
+
+    def _remember(self, word: str, site: str, now: float) -> str:
         if len(self._winners) >= ROUNDS:
             self._winners = {known: first for known, first in self._winners.items() if now - first[1] < WINDOW_S}
         if len(self._winners) < ROUNDS:
-            self._winners[word] = (claim.site_id, now)
-            claimed_at = self._claimed.pop(word, None)
-            if claim.site_id != self._site_id and claimed_at is not None and now - claimed_at < ECHO_S:
-                self._lost(word, claim.site_id)
+            self._winners[word] = (site, now)
+        return site

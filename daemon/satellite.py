@@ -125,7 +125,9 @@ class Satellite:
         self._add_sounds(parts)
         controls = Controls(self._hotword.switch, self._mute_by_hand, self._adjust, self._refuse)
         self._control = Control(site_id, self._link, controls, self._kept.words)
-        self._group = Group(site_id, self._config.group, self._link, self._on_lost) if self._config.group else None
+        self._group: Group | None = None
+        if self._config.group is not None:
+            self._group = Group(site_id, self._config.group, self._link, won=self._on_won, lost=self._on_lost)
         self._home: HomeAssistant | None = None
         if self._config.home_assistant.discovery:
             self._home = HomeAssistant(Device(site_id, software), self._link, prefix=self._config.home_assistant.prefix)
@@ -333,8 +335,13 @@ class Satellite:
         self._audio.woken(wake.detection.end_sample)
         if self._home is not None:
             self._home.heard(wake, self._loudness.db)
-        self._give("wake")
+        if self._group is None:
+            self._on_won()
         self._published += 1
+
+    def _on_won(self) -> None:
+        """It is certain that this satellite answers, which a person hears."""
+        self._give("wake")
 
     def _on_lost(self, word: str, first: str) -> None:
         """Another of the group was first to hear a word that was answered already."""

@@ -194,7 +194,7 @@ def _watch(options: argparse.Namespace) -> int:
 
 def _wyoming(options: argparse.Namespace) -> int:
     try:
-        from daemon import wyoming  # an extra
+        from daemon import announcement, wyoming  # an extra
     except ImportError as error:
         raise ConfigError(f"this needs the {error.name} package; install wakepulse[wyoming]") from None
     wake = _config(options).wake
@@ -202,7 +202,7 @@ def _wyoming(options: argparse.Namespace) -> int:
     service = wyoming.Service(model, thresholds(effective(wake, model)), wake.refractory_s)
     try:
         wyoming.serve(service, options.uri, announce=options.zeroconf)
-    except wyoming.WyomingError as error:
+    except announcement.ServiceError as error:
         print(f"wakepulse: {error}", file=sys.stderr)
         return FAILED
     return OK

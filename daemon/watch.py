@@ -34,6 +34,7 @@ SITE_IN_TOPIC = (
     "rhasspy/hotword/+/exampleRecorded/+",
     "wakepulse/+/#",
 )
+CLAIMS = "wakepulse/group/+/claim"
 MAX_STREAMS = 100  # sites whose frames are counted apart
 KEY, OPTIONAL = r"\{([\w.]+)\}", r"\[(.*?)\]"  # of a sentence
 DEFAULT_SITE = "default"  # of a message that does not say, by the rules of Hermes
@@ -76,6 +77,8 @@ SENTENCES = {
     "hermes/feedback/sound/toggleOn": "feedback sounds are on",
     "hermes/feedback/sound/toggleOff": "feedback sounds are off",
     "wakepulse/+/availability": "is {payload}",
+    "wakepulse/+/cancelled": "takes {modelId} back, which {first} answers",
+    CLAIMS: "claims {modelId} in group {2}[, score {score}][, level {levelDb} dB]",
 }
 
 
@@ -137,7 +140,7 @@ class _Sound:
 def site_of(topic: str, content: Mapping[str, Any] | str | None) -> str:
     """The site that a message is about: of its topic or its JSON; the one called default if neither says."""
     levels = topic.split("/")
-    if _is_one_of(topic, SITE_IN_TOPIC):
+    if _is_one_of(topic, SITE_IN_TOPIC) and not topic_matches_sub(CLAIMS, topic):
         return levels[1 if levels[0] == "wakepulse" else 2]
     site = content.get("siteId") if isinstance(content, Mapping) else None
     return site if isinstance(site, str) else DEFAULT_SITE

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
-import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-import ifaddr
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
@@ -31,9 +28,8 @@ from wyoming.info import WakeModel as WakeModelInfo
 from wyoming.ping import Pong
 from wyoming.server import AsyncEventHandler, AsyncServer
 from wyoming.wake import Detection, NotDetected
-from zeroconf import InterfaceChoice
-from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
+from daemon.announcement import ServiceError, announced
 from daemon.config import ConfigError
 from daemon.detector import Detection as Heard
 from daemon.features import SAMPLE_RATE
@@ -50,12 +46,7 @@ MAX_DATA = 64 * 1024  # bytes of an event's data; its first line is bounded by a
 MAX_PAYLOAD = 1024 * 1024  # bytes of a chunk
 SLICE_S = 0.08  # of a chunk, after which other connections have their turn
 DEAD_AFTER_S = 30  # a peer that has vanished is noticed within this
-SERVICE = "_wyoming._tcp.local."
 MADE_BY = Attribution(name="wakepulse", url="")
-
-
-class WyomingError(RuntimeError):
-    """The service cannot be offered; the text is one line."""
 
 
 class _Refused(Exception):
@@ -305,7 +296,7 @@ def _of(event: Event, kind: type[T]) -> T:
 
 
 def serve(service: Service, uri: str, *, announce: bool) -> None:
-    """Answer at tcp://HOST:PORT or unix://PATH until SIGINT or SIGTERM; `WyomingError` if that cannot be had."""
+    """Answer at tcp://HOST:PORT or unix://PATH until SIGINT or SIGTERM; `ServiceError` if that cannot be had."""
     asyncio.run(_serve(service, uri, announce))
 
 
@@ -317,9 +308,9 @@ async def _serve(service: Service, uri: str, announce: bool) -> None:
     try:
         await server.start(service.connection)
     except OSError as error:
-        raise WyomingError(f"cannot listen at {uri}: {error.strerror or error}") from None
+        raise ServiceError(f"cannot listen at {uri}: {error.strerror or error}") from None
     try:
-        async with _announced(uri) if announce else contextlib.nullcontext():
+        async with announced(uri) if announce else contextlib.nullcontext():
             log.info("answering Wyoming at %s", uri)
             await stop.wait()
     finally:
@@ -333,37 +324,3 @@ def _server(uri: str) -> AsyncServer:
     except ValueError:  # a port that is none
         pass
     raise ConfigError(f"{uri!r} is no address to answer at; use tcp://HOST:PORT or unix://PATH")
-
-
-@contextlib.asynccontextmanager
-async def _announced(uri: str) -> AsyncIterator[None]:
-    """The service by multicast DNS, where Home Assistant looks for it, on the interfaces on which it answers."""
-    split = urlsplit(uri)
-    if split.scheme != "tcp":
-        raise ConfigError(f"{uri} cannot be announced in the network; use tcp://HOST:PORT")
-    addresses, interfaces = _reached_at(split.hostname or "")
-    name = f"{uuid.getnode():012x}"
-    service = AsyncServiceInfo(SERVICE, f"{name}.{SERVICE}", parsed_addresses=addresses, port=split.port)
-    try:
-        zeroconf = AsyncZeroconf(interfaces=interfaces)
-    except OSError as error:
-        raise WyomingError(f"{uri} cannot be announced in the network: {error.strerror or error}") from None
-    try:
-        await zeroconf.async_register_service(service, allow_name_change=True)
-        log.info("announced as %s at %s", service.name, ", ".join(addresses))
-        yield
-        await zeroconf.async_unregister_all_services()
-    finally:
-        await zeroconf.async_close()
-
-
-def _reached_at(host: str) -> tuple[list[str], list[str] | InterfaceChoice]:
-    """The addresses under which others reach a server that listens at `host`, and the interfaces they belong to."""
-    try:
-        address = ipaddress.ip_address(socket.gethostbyname(host))
-    except (OSError, ValueError) as error:
-        raise WyomingError(f"{host} cannot be announced in the network: {error}") from None
-    if not address.is_unspecified:
-        return [str(address)], [str(address)]
-    own = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
-    return [ip for ip in own if not ipaddress.ip_address(ip).is_loopback], InterfaceChoice.All

@@ -77,6 +77,16 @@ INTENT = {"input": "light on", "siteId": "bedroom", "intent": {"intentName": "li
         ),
         ("hermes/voiceActivity/bedroom/vadUp", {"siteId": "bedroom"}, "bedroom voiceActivity somebody speaks"),
         ("wakepulse/bedroom/availability", b"online", "bedroom wakepulse is online"),
+        (
+            "wakepulse/group/home/claim",
+            {"siteId": "bedroom", "modelId": "computer", "score": 0.9, "levelDb": -20.5},
+            "bedroom wakepulse claims computer in group home, score 0.9, level -20.5 dB",
+        ),
+        (
+            "wakepulse/attic/cancelled",
+            {"siteId": "attic", "modelId": "computer", "first": "bedroom"},
+            "attic wakepulse takes computer back, which bedroom answers",
+        ),
         # What has no sentence, or not what its sentence needs, is shown key by key.
         ("hermes/x/configure", {"a": {"b": [1, 2]}, "c": True}, "default x configure a.b=[1, 2] c=true"),
         ("hermes/hotword/x/detected", {"siteId": "attic"}, "attic hotword x/detected"),

@@ -23,6 +23,7 @@ from wyoming.wake import Detect, Detection, NotDetected
 from zeroconf import ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
 from daemon import cli, wyoming
+from daemon.announcement import SERVICE
 from daemon.features import SAMPLE_RATE
 from tests.mosquitto import free_port
 from tests.shipped import ROOT, model, sound, word_end
@@ -302,9 +303,9 @@ def test_it_is_found_in_the_network_while_it_answers(tmp_path: Path) -> None:
     port, found = free_port(), Found()
     with Zeroconf(interfaces=["127.0.0.1"]) as network:
         with service(tmp_path, f"tcp://127.0.0.1:{port}", "--zeroconf") as process:
-            browser = ServiceBrowser(network, wyoming.SERVICE, found)
+            browser = ServiceBrowser(network, SERVICE, found)
             found.wait(1)
-            told = ServiceInfo(wyoming.SERVICE, next(iter(found.names)))
+            told = ServiceInfo(SERVICE, next(iter(found.names)))
             assert told.request(network, READY_S * 1000)
             assert (told.port, told.parsed_addresses()) == (port, ["127.0.0.1"])
             process.send_signal(signal.SIGTERM)

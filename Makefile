@@ -3,6 +3,7 @@
 # make check  lint and types
 # make bench  what hearing costs here, beside other engines
 # make test-long      the laws of the engine on thousands of random graphs, other ones every time
+# make satellites     how long a detection takes, and 200 satellites on one broker (SECONDS=300 for five minutes)
 # make onnx-coverage  which of the ONNX project's own cases the engine passes, by op
 # make wheels         wheels for the boards, compiled here, into dist/
 # make deb            Debian packages for the boards, into dist/
@@ -20,11 +21,11 @@ RUN_READY := $(VENV)/ready-run-$(VERSION)
 TEST_READY := $(VENV)/ready-test-$(VERSION)
 SETUP := deploy/setup.sh pyproject.toml setup.py $(wildcard $(foreach room,daemon pulse,$(room)/kernels/*.[ch] $(room)/kernels/build.py))
 
-.PHONY: help run test test-long check bench onnx-coverage wheels deb test-pi clean
+.PHONY: help run test test-long check bench satellites onnx-coverage wheels deb test-pi clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 10
+	@sed -n 's/^# //p' Makefile | head -n 11
 
 run: $(RUN_READY)
 	@exec $(BIN)/wakepulse run --config $(CONFIG)
@@ -34,6 +35,10 @@ test: check
 
 test-long: $(TEST_READY)
 	EXAMPLES=5000 $(BIN)/python -m pytest -q tests/test_streaming.py tests/test_streams.py
+
+SECONDS ?= 20
+satellites: $(TEST_READY)
+	$(BIN)/python -m tests.satellites --seconds $(SECONDS)
 
 onnx-coverage: $(TEST_READY)
 	$(BIN)/python -m tests.coverage_onnx

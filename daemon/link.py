@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import random
-import socket
 import ssl
 import threading
 import time
@@ -20,35 +18,25 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from daemon.config import MqttConfig
+from daemon.connection import CONNECT_S, CONTROL_BYTES, Connection, unreachable
 from daemon.credentials import login, tls_context
 from daemon.outbox import Event, Outbox
 
-if TYPE_CHECKING:
-    from paho.mqtt.client import SocketLike  # which paho has for type checkers only
-
 log = logging.getLogger(__name__)
 
-CONTROL_BYTES = 64 * 1024  # of a command; whoever takes sounds allows more
-PACKET_BYTES = 8 * 1024 * 1024  # more than that is never held in memory, whatever the topic
 INBOX, INBOX_BYTES = 256, 16 * 1024 * 1024  # messages that wait for `dispatch`, and their bytes
 UNSENT = 256  # messages that a slow broker may leave with us before what streams is dropped
 PAUSE_S = (1.0, 60.0)  # first and longest, between rounds through the brokers
 STEADY_S = 10.0  # a connection that held for so long was a good one
 TAKEOVERS = 3  # connections in a row that were not: another client has our name
-CONNECT_S = 5.0
 LOOP_S = 1.0
-PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, 5: MQTTProtocolVersion.MQTTv5}
 REASONS = 100  # for dropping, that are told apart
-STALE_CLOCK = ("not yet valid", "expired")
 
 
 class LinkError(RuntimeError):
@@ -74,41 +62,6 @@ class _Subscription:
     retained: bool
 
 
-class _Client(paho.Client):
-    """One connection: paho's client, which leaves all sending to `loop`, and reads past what is too large."""
-
-    def __init__(self, name: str, protocol: MQTTProtocolVersion, address: str) -> None:
-        super().__init__(CallbackAPIVersion.VERSION2, client_id=name, protocol=protocol, reconnect_on_failure=False)
-        self.address = address
-        self.begun = time.monotonic()
-        self.taken_at: float | None = None  # by the broker, monotonic
-        self.too_large = False  # the message that comes in
-        self.acknowledged: deque[int] = deque()  # numbers
-        self.left, self.gone = 0, 0  # messages that were published, and those of them that are off our hands
-        self.on_socket_register_write = lambda *_: None  # or a publisher would write to the socket itself
-
-    def leave(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False, age_s: float = 0) -> int | None:
-        """Publish, whoever calls; the number by which it will be acknowledged, or None if the link was just lost."""
-        properties = None
-        if age_s and self.protocol == MQTTProtocolVersion.MQTTv5:
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.MessageExpiryInterval = math.ceil(age_s)
-        info = self.publish(topic, payload, qos, retain, properties)
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            return None
-        self.left += 1
-        return info.mid
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        # paho asks for all that is still missing of a message, and would keep it. Of one that is too large, only the
-        # beginning, which has the topic, and the end are kept.
-        if bufsize <= PACKET_BYTES and not self.too_large:
-            return super()._sock_recv(bufsize)
-        self.too_large = True
-        del self._in_packet["packet"][CONTROL_BYTES:]
-        return super()._sock_recv(min(bufsize, CONTROL_BYTES))
-
-
 class Link:
     """The satellite's link to the first of its brokers that takes it."""
 
@@ -126,7 +79,7 @@ class Link:
         self._login = login(config)
         self._tls = tls_context(config.tls) if config.tls.enabled else None
         self._lock = threading.Lock()
-        self._client: _Client | None = None  # that is connected
+        self._client: Connection | None = None  # that is connected
         self._outbox = Outbox(config.max_event_age_s)
         self._states: dict[str, bytes] = {}
         self._subscriptions: dict[str, _Subscription] = {}
@@ -176,9 +129,9 @@ class Link:
             last = client.publish(self._will.topic, self._will.payload, qos=1, retain=True)
             with contextlib.suppress(RuntimeError, ValueError):  # the link was lost just now: the will speaks instead
                 last.wait_for_publish(max(0.1, deadline - time.monotonic()))
-            client.disconnect()
         self._stopping.set()
         if client is not None:  # or the thread may hang in a look-up of a name, and ends with the process
+            client.disconnect()
             self._thread.join(max(0.1, deadline - time.monotonic()))
 
     def event(self, topic: str, payload: bytes) -> None:
@@ -239,44 +192,34 @@ class Link:
             return True
         client = self._new_client(f"{host}:{port}")
         try:
-            client.connect(host, port, self._config.keepalive_s, properties=_limits(self._config.version))
+            client.open(host, port)
             while self._goes_on(client) and client.loop(LOOP_S) == MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._tidy(client)
         except (OSError, ssl.CertificateError) as error:
-            self._complain(_unreachable(client.address, error))
+            self._complain(unreachable(client.address, error))
             return False
         return self._lost(client)
 
-    def _goes_on(self, client: _Client) -> bool:
+    def _goes_on(self, client: Connection) -> bool:
         """Whether the connection is there, or may yet be."""
         if client.taken_at is None and (self._stopping.is_set() or time.monotonic() - client.begun > 2 * CONNECT_S):
             return False
         return client.socket() is not None
 
-    def _new_client(self, address: str) -> _Client:
-        client = _Client(self.name, PROTOCOLS[self._config.version], address)
-        client.connect_timeout = CONNECT_S
+    def _new_client(self, address: str) -> Connection:
+        client = Connection(self.name, self._config, address)
         client.username_pw_set(*self._login)
         if self._tls is not None:
             client.tls_set_context(self._tls)
         client.will_set(self._will.topic, self._will.payload, retain=True)
-        client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         return client
 
-    def _on_socket_open(self, client: paho.Client, userdata: object, sock: SocketLike) -> None:
-        # Without this, the kernel goes on trying for minutes to deliver what has long gone stale.
-        if isinstance(sock, socket.socket):
-            sock.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(self._config.max_event_age_s * 1000))
-            )
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
     def _on_connect(self, client: paho.Client, userdata: object, flags: object, code: ReasonCode, _: object) -> None:
-        assert isinstance(client, _Client)
+        assert isinstance(client, Connection)
         if code.is_failure:
             what = f"the broker at {client.address} refuses this satellite: {code}"
             self._complain(f"{what}; check mqtt.username and its password; trying again")
@@ -298,8 +241,8 @@ class Link:
                 self._inbox.append((partial(_greet, act), Message("", b"")))
         self._notify()
 
-    def _leave(self, client: _Client, event: Event) -> None:
-        event.number = client.leave(event.topic, event.payload, qos=1, age_s=self._config.max_event_age_s)
+    def _leave(self, client: Connection, event: Event) -> None:
+        event.number = client.leave(event.topic, event.payload, qos=1, expires=True)
 
     def _on_subscribe(
         self, client: paho.Client, userdata: object, number: int, codes: list[ReasonCode], _: object
@@ -309,13 +252,13 @@ class Link:
                 self._complain(f"the broker refuses the subscription to {topic}: {code}; check its access rules")
 
     def _on_publish(self, client: paho.Client, userdata: object, number: int, code: ReasonCode, _: object) -> None:
-        assert isinstance(client, _Client)
+        assert isinstance(client, Connection)
         client.gone += 1  # paho calls this with locks of its own held, so nothing here may take one
         client.acknowledged.append(number)
         if code.is_failure:
             self._complain(f"the broker does not let this satellite publish: {code}; check its access rules")
 
-    def _tidy(self, client: _Client) -> None:
+    def _tidy(self, client: Connection) -> None:
         """Forget the events that the broker has, and those that are stale."""
         with self._lock:
             while client.acknowledged:
@@ -325,7 +268,7 @@ class Link:
                 self._settled.set()
 
     def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
-        assert isinstance(client, _Client)
+        assert isinstance(client, Connection)
         too_large, client.too_large = client.too_large, False
         try:
             topic = message.topic
@@ -357,7 +300,7 @@ class Link:
             why = "others"
         self.dropped[why] = self.dropped.get(why, 0) + 1
 
-    def _lost(self, client: _Client) -> bool:
+    def _lost(self, client: Connection) -> bool:
         """The connection has ended; whether it was a good one."""
         self._tidy(client)
         with self._lock:
@@ -386,26 +329,5 @@ class Link:
             self._said.add(text)
 
 
-def _limits(version: str | int) -> Properties | None:
-    """What an MQTT 5 broker is told: it then sends us nothing that is too large in the first place."""
-    if version != 5:
-        return None
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.MaximumPacketSize = PACKET_BYTES
-    return properties
-
-
 def _greet(act: Callable[[], None], _: Message) -> None:
     act()
-
-
-def _unreachable(address: str, error: Exception) -> str:
-    """What kept us from connecting, in one line."""
-    reason = f"no broker at {address}; listening meanwhile, and trying again"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = f"the certificate of the broker at {address} is not trusted: {error.verify_message}"
-        if any(text in error.verify_message for text in STALE_CLOCK):
-            reason += f"; is the clock of this machine right? It says {time.strftime('%Y-%m-%d %H:%M')}"
-    elif isinstance(error, ssl.SSLError):
-        reason = f"no TLS with the broker at {address}: {error.reason or error}; check mqtt.port and mqtt.tls"
-    return reason

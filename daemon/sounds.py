@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from daemon import messages
 from daemon.config import ConfigError, FeedbackConfig
+from daemon.connection import PACKET_BYTES
 from daemon.features import SAMPLE_RATE
 from daemon.frames import wav
-from daemon.link import PACKET_BYTES, Link, Message
+from daemon.link import Link, Message
 from daemon.messages import Command, SetVolume, addressed
 from daemon.playback import Playback, Sound
 from daemon.recording import RecordingError, read

@@ -16,8 +16,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from daemon.config import ConfigError, MqttConfig
+from daemon.connection import CONNECT_S
 from daemon.credentials import login, tls_context
-from daemon.link import CONNECT_S, LinkError
+from daemon.link import LinkError
 from daemon.watch import STREAM_S, TOPICS, Watch
 
 WAITING = 1000  # messages that the reader has not taken yet

@@ -37,7 +37,7 @@ wanted() { # the Debian packages of this target, one line
         command -v cc >/dev/null || echo gcc libc6-dev
         "$PYTHON" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
             echo python3-dev
-        echo mosquitto pulseaudio pulseaudio-utils libasound2-plugins espeak-ng flite graphviz systemd
+        echo mosquitto openssl pulseaudio pulseaudio-utils libasound2-plugins espeak-ng flite graphviz systemd
         echo festival festlex-cmu festlex-poslex festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts wamerican-small
         # The boards' processors, emulated.
         echo gcc-arm-linux-gnueabi libc6-dev-armel-cross gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user

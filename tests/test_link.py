@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from daemon.config import MqttConfig
-from daemon.link import CONTROL_BYTES, Link, LinkError, Message
+from daemon.connection import CONTROL_BYTES
+from daemon.link import Link, LinkError, Message
 from daemon.outbox import WAITING, Outbox
 from tests.mosquitto import Mosquitto, Subscriber
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from daemon.features import SAMPLE_RATE
+from daemon.frames import wav
 from daemon.messages import availability
 from daemon.recording import read
 from models.corpus import read_manifest, select
@@ -246,6 +247,32 @@ def test_sigterm_ends_it_in_time_whatever_the_broker_does(tmp_path: Path) -> Non
                 pass
             process.send_signal(signal.SIGTERM)
             assert process.wait(STOP_S) == 0
+
+
+def test_60_a_word_just_before_sigterm_is_not_lost(tmp_path: Path, broker: Mosquitto) -> None:
+    with (
+        Subscriber(broker.port, "hermes/hotword/+/detected") as subscriber,
+        satellite(tmp_path, mqtt(broker.port) + of_file(DEMO_WAV)) as process,
+    ):
+        assert process.stderr
+        while "heard computer" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_S) == 0
+        assert json.loads(subscriber.next().payload)["modelId"] == "computer"
+
+
+def test_60_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
+    recording = tmp_path / "word.wav"
+    recording.write_bytes(wav(sound()[word_end() - 3 * SAMPLE_RATE :]))
+    # Nobody takes the word, so that a stop waits for somebody.
+    with satellite(tmp_path, mqtt(free_port()) + of_file(recording, realtime=True)) as process:
+        assert process.stderr
+        while "heard computer" not in process.stderr.readline():
+            pass
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.returncode == 128 + signal.SIGTERM
 
 
 def test_the_service_manager_hears_of_progress_only(tmp_path: Path, broker: Mosquitto) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 from daemon.features import SAMPLE_RATE
 from daemon.recording import read
 from deploy import deb
-from deploy.debian import fetch, mirror
+from deploy.debian import fetch_newest, mirror
 from deploy.targets import CACHE, ROOT
 from models.corpus import read_manifest, select
 from tests.shipped import CORPUS
@@ -55,8 +55,7 @@ class Board:
     architecture: str
     suite: str
     processor: str  # for QEMU, while the root file system is made
-    kernel: str  # Debian package
-    kernel_suite: str
+    kernel: str  # the last part of its package's name; of trixie
     disk: str
     machine: tuple[str, ...]  # QEMU's command
     append: str = ""  # for the kernel
@@ -73,8 +72,7 @@ BOARDS = {
         "armel",
         "bookworm",
         "arm1176",
-        "linux-image-6.12.107+deb13-rpi",
-        "trixie",
+        "rpi",
         "mmcblk0",
         # 4 ns an instruction: near what Python takes on an ARM1176 at 1 GHz.
         ("qemu-system-arm", "-M", "raspi0", *_clock(2)),
@@ -86,8 +84,7 @@ BOARDS = {
         "arm64",
         "trixie",
         "cortex-a53",
-        "linux-image-arm64",
-        "trixie",
+        "arm64",
         "vda",
         ("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-m", "512", "-net", "none", *_clock(1)),
     ),
@@ -156,6 +153,7 @@ def _furnish(board: Board, made: Path) -> None:
     shutil.copy(deb.package(board.architecture, CACHE / "boards"), place)
     shutil.copy(ROOT / "deploy/install.sh", place)
     (made / "etc/hostname").write_text("board\n")
+    (made / "etc/hosts").write_text("127.0.0.1 localhost board\n")
     (made / "etc/fstab").write_text("")
     (made / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
     units = made / "etc/systemd/system"
@@ -211,7 +209,8 @@ def _kernel(board: Board, folder: Path) -> Path:
     """Debian's kernel for the board, unpacked."""
     kernel = folder / "kernel"
     if not kernel.exists():
-        fetch(board.kernel, board.kernel_suite, board.architecture, folder / "kernel.new")
+        pattern = rf"linux-image-[0-9.]+\+deb13-{board.kernel}"
+        fetch_newest(re.compile(pattern), "trixie", board.architecture, folder / "kernel.new")
         (folder / "kernel.new").rename(kernel)
     return kernel
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,6 +31,18 @@ def fetch(package: str, suite: str, architecture: str, folder: Path) -> None:
     newest = max(archives.glob(f"{package}_*_{architecture}.deb"), key=lambda path: path.stat().st_mtime)
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["dpkg-deb", "-x", newest, folder], check=True)
+
+
+def fetch_newest(pattern: re.Pattern[str], suite: str, architecture: str, folder: Path) -> None:
+    """Unpack the newest of the packages whose names match, of those that the mirror really has."""
+    command = ["apt-cache", *_apt(suite, architecture), "pkgnames", "linux-image-"]
+    known = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    for name in sorted(filter(pattern.fullmatch, known), reverse=True):
+        try:
+            return fetch(name, suite, architecture, folder)
+        except subprocess.CalledProcessError as error:
+            print(f"{name}: {error}; trying an older one")
+    raise SystemExit(f"the mirror has no package {pattern.pattern} for {architecture}")
 
 
 def headers(python: str, architecture: str) -> list[str]:

@@ -3,19 +3,24 @@
 set -eu
 cd /opt/board
 HEARD=/run/heard
-CARD='Loopback: PCM (hw:0,1)'
+CARD=hw:0,1 # the other end of the loopback at which recordings are played
 
 now() { cut -d' ' -f1 /proc/uptime; }
 say() { echo "board: $(now) s: $*"; }
-trap '[ $? = 0 ] || { systemctl status --no-pager -l wakepulse || :; journalctl -b --no-pager -u wakepulse -n 30 || :
-      cat $HEARD || :; echo "BOARD FAILED"; }' EXIT
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
+trap '[ $? = 0 ] || {
+    set +e
+    systemctl --no-pager show wakepulse -p ActiveState,SubState,Result,NRestarts,ExecMainStatus
+    journalctl -b --no-pager -o cat -u wakepulse -u mosquitto -n 40
+    cat $HEARD
+    echo "BOARD FAILED"
+}' EXIT
 
 wait_for() { # seconds, what, command...
-    limit=$1 what=$2 tries=0
+    limit=$1 what=$2 begun=$(now)
     shift 2
     until "$@" >/dev/null 2>&1; do
-        tries=$((tries + 1))
-        if [ $tries -gt $((2 * limit)) ]; then
+        if [ "$(since "$begun" | cut -d. -f1)" -ge "$limit" ]; then
             say "not within $limit s: $what"
             exit 1
         fi
@@ -23,43 +28,47 @@ wait_for() { # seconds, what, command...
     done
     say "$what"
 }
-since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
-count() { grep -c "^$1" $HEARD || :; }
-more() { [ "$(count "$1")" -gt "$2" ]; }
+heard() { grep -c "^hermes/hotword/@WORD@/detected" $HEARD || :; }
+more() { [ "$(heard)" -gt "$1" ]; }
 last() { [ "$(grep '^wakepulse/board/availability' $HEARD | tail -n 1)" = "wakepulse/board/availability $1" ]; }
 property() { systemctl show --property "$1" --value wakepulse; }
 restarted() { [ "$(property NRestarts)" -gt "$1" ] && [ "$(property ActiveState)" = active ]; }
-files() { find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path /var/cache \
-    -o -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/lib/systemd \) -prune -o -print | sort; }
+failed() { [ "$(property ActiveState)" = failed ]; }
+files() { find /usr /etc /home /root /opt /var/lib/wakepulse /var/lib/private -xdev 2>/dev/null | sort; }
 speaks() { # plays the recording until the word is told to the broker
-    before=$(count hermes/hotword/@WORD@/detected)
+    before=$(heard)
     aplay -q -D hw:0,0 recording.wav
-    wait_for 20 "the broker was told of @WORD@" more hermes/hotword/@WORD@/detected "$before"
+    wait_for 20 "the broker was told of @WORD@" more "$before"
 }
 
-say "up: $(uname -m), $(sed -n 's/^model name.*: //p; s/^CPU part.*: /part /p' /proc/cpuinfo | head -n 1), $(free -m | awk '/Mem/ { print $2 }') MB"
-modprobe snd-aloop
+processor=$(sed -n 's/^model name.*: //p; s/^CPU part.*: /part /p' /proc/cpuinfo | head -n 1)
+say "up: $(uname -m), $processor, $(awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo) MB"
+modprobe snd-aloop pcm_notify=1
 wait_for 20 "a sound card" test -e /dev/snd/pcmC0D1c
 wait_for 60 "a broker" mosquitto_pub -t test -m test
 files >/run/files.before
-mosquitto_sub -v -t 'hermes/#' -t 'wakepulse/+/availability' >$HEARD &
+stdbuf -oL mosquitto_sub -v -t 'hermes/#' -t 'wakepulse/+/availability' >$HEARD &
 
+# What an owner does.
 begun=$(now)
 sh install.sh
-say "installed within $(since "$begun") s: $(du -sk /usr/lib/wakepulse | cut -f1) kB in its folder"
+say "installed within $(since "$begun") s, $(du -sk /usr/lib/wakepulse | cut -f1) kB"
 sh install.sh
 systemctl is-enabled wakepulse
-[ "$(property ActiveState)" = inactive ] # nobody has configured it
+[ "$(property ActiveState)" = inactive ] # nobody has said yet what it shall be
+number=$(wakepulse devices | grep -n "($CARD)" | cut -d: -f1)
+printf '%s\n' board "$number" y localhost 1883 - '@WORD@' | wakepulse setup && exit 1 # as nobody speaks, it finds fault
+say "set up"
+wait_for 60 "it is online" last online
+speaks
+systemctl stop wakepulse
 
-cat >/etc/wakepulse/satellite.yaml <<YAML
-site_id: board
-audio: {device: "$CARD"}
-wake: {model: six_words.int8.plan}
-YAML
 begun=$(now)
 systemctl start wakepulse
-say "ready $(since "$begun") s after its start"
-wait_for 30 "it is online" last online
+took=$(since "$begun")
+say "ready $took s after its start"
+awk -v t="$took" 'BEGIN { exit !(t <= 12) }'
+wait_for 60 "it is online" last online
 speaks
 pid=$(property MainPID)
 grep -E 'VmHWM|VmRSS|RssAnon|RssFile|Threads' /proc/"$pid"/status
@@ -93,7 +102,6 @@ begun=$(now)
 systemctl stop wakepulse
 took=$(since "$begun")
 say "stopped within $took s"
-[ "$(property Result)" = success ] || [ "$(property Result)" = "" ]
 awk -v t="$took" 'BEGIN { exit !(t <= 2) }'
 wait_for 5 "it is offline" last offline
 
@@ -101,7 +109,7 @@ say "a configuration that cannot be used"
 cp /etc/wakepulse/satellite.yaml /run/satellite.yaml
 echo 'nonsense: 1' >>/etc/wakepulse/satellite.yaml
 systemctl start wakepulse || :
-wait_for 30 "given up, status $(property ExecMainStatus)" test "$(property ActiveState)" = failed
+wait_for 60 "given up" failed
 [ "$(property ExecMainStatus)" = 78 ]
 cp /run/satellite.yaml /etc/wakepulse/satellite.yaml
 
@@ -115,12 +123,12 @@ say "removal"
 apt-get remove -y -q wakepulse
 wait_for 5 "it is offline" last offline
 files >/run/files.removed
-diff /run/files.before /run/files.removed | grep '^[<>]' | grep -v -E ' /(etc/wakepulse|var/lib/wakepulse)(/satellite.yaml)?$' && exit 1
+diff /run/files.before /run/files.removed | grep wakepulse | grep -v -E ' /(etc|var/lib)/wakepulse(/satellite.yaml)?$' && exit 1
 say "purge"
 apt-get purge -y -q wakepulse
 files >/run/files.purged
-diff /run/files.before /run/files.purged
-! getent passwd wakepulse
+diff /run/files.before /run/files.purged | grep wakepulse && exit 1
+if getent passwd wakepulse; then exit 1; fi
 say "nothing is left"
 echo "BOARD PASSED"
 systemctl poweroff --no-block

@@ -57,6 +57,10 @@ deb: $(TEST_READY)
 	$(BIN)/python -m deploy.deb
 	lintian --fail-on error --suppress-tags no-manual-page dist/wakepulse_*.deb
 
+test-pi: $(TEST_READY)
+	sh deploy/setup.sh boards
+	$(BIN)/python -m deploy.boards
+
 $(RUN_READY): $(SETUP)
 	PYTHON=$(PYTHON) sh deploy/setup.sh run
 	@touch $@

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up what a satellite (argument: satellite), `make run` (run) or `make test` (test) needs, and nothing that is there
+# Sets up what `make run` (argument: run), `make test` (test) or `make test-pi` (boards) needs, and nothing that is there
 # already: Debian packages, the environment .venv, and wakepulse in it. Safe to run twice. PYTHON names the interpreter.
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,11 +8,10 @@ PYTHON=${PYTHON:-python3}
 VENV=.venv
 TARGET=${1:-}
 case $TARGET in
-satellite) WHAT=. ;;
 run) WHAT='.[demo]' ;;
-test) WHAT='.[test]' ;;
+test | boards) WHAT='.[test]' ;;
 *)
-    echo "usage: deploy/setup.sh satellite|run|test" >&2
+    echo "usage: deploy/setup.sh run|test|boards" >&2
     exit 64
     ;;
 esac
@@ -33,7 +32,7 @@ wanted() { # the Debian packages of this target, one line
         # Raspberry Pi OS points pip at ready-made wheels for these boards; plain Debian has to build the rest.
         [ -e /etc/rpi-issue ] || echo gcc libc6-dev python3-dev libffi-dev
     fi
-    if [ "$TARGET" = test ]; then
+    if [ "$TARGET" != run ]; then
         command -v cc >/dev/null || echo gcc libc6-dev
         "$PYTHON" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
             echo python3-dev
@@ -43,6 +42,9 @@ wanted() { # the Debian packages of this target, one line
         echo gcc-arm-linux-gnueabi libc6-dev-armel-cross gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
         # What packages for them are made with, and checked by.
         echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross debian-archive-keyring lintian
+    fi
+    if [ "$TARGET" = boards ]; then
+        echo qemu-system-arm qemu-user-static mmdebstrap arch-test busybox-static cpio kmod e2fsprogs xz-utils
     fi
 }
 

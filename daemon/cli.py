@@ -176,7 +176,10 @@ def _check(options: argparse.Namespace) -> int:
     broker = "inside" if config.mqtt.embedded else f"{config.mqtt.host}:{config.mqtt.port}"
     print(f"site {config.site_id}, broker {broker}, source {config.audio.source}")
     print(f"model {model.path} {model.version}, pulse {model.plan.pulse} frames, golden vector right")
-    settings = recalled(config.wake, model, SettingsFile(beside(options.config)).read().words)
+    kept = SettingsFile(beside(options.config)).read()
+    if kept.muted is not None:
+        print(f"{'muted' if kept.muted else 'not muted'} (set while it ran)")
+    settings = recalled(config.wake, model, kept.words)
     for name, word in effective(config.wake, model, settings).items():
         origin = ORIGINS[word.origin].format(model.thresholds[name])
         print(f"word {word.id}, threshold {word.threshold:g} {origin}")

@@ -196,6 +196,8 @@ class Satellite:
         self._microphone = self._source.state
         if self._microphone == "heard":
             self._listener.restart(sample)
+        else:
+            self._loudness = Loudness()
         self._status.set_online(self._microphone != "away")
         self._on_listening()
         self._watchdog.ready()

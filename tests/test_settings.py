@@ -71,9 +71,11 @@ def test_what_no_longer_fits_does_not_keep_it_from_starting() -> None:
 def test_check_says_what_is_in_force_and_where_it_came_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("wake: {words: {jarvis: {threshold: 0.7}}}\n")
-    written(tmp_path / "c.set.json", Kept(words={"computer": Setting(0.9), "snowboy": Setting(enabled=False)}))
+    words = {"computer": Setting(0.9), "snowboy": Setting(enabled=False)}
+    written(tmp_path / "c.set.json", Kept(words=words, muted=True))
     assert cli.main(["check", "--config", str(config)]) == 0
     out = capsys.readouterr().out
+    assert "\nmuted (set while it ran)\n" in out
     assert "word computer, threshold 0.9 (set while it ran; the model recommends 0.6)" in out
     assert "word jarvis, threshold 0.7 (the model recommends 0.55)" in out
     assert "word alexa, threshold 0.85 (which the model recommends)" in out

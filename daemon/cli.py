@@ -202,7 +202,7 @@ def _wyoming(options: argparse.Namespace) -> int:
         raise ConfigError(f"this needs the {error.name} package; install wakepulse[wyoming]") from None
     wake = _config(options).wake
     model = WakeModel.load(wake.model)
-    service = wyoming.Service(model, thresholds(effective(wake, model)), wake.refractory_s)
+    service = wyoming.Service(model, effective(wake, model), wake.refractory_s)
     try:
         wyoming.serve(service, options.uri, announce=options.zeroconf)
     except announcement.ServiceError as error:

@@ -36,6 +36,7 @@ from daemon.features import SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import MAX_WORDS, WakeModel
 from daemon.pcm import Resampler, decode, integers
+from daemon.words import Word, thresholds
 
 log = logging.getLogger(__name__)
 
@@ -157,18 +158,18 @@ class Stream:
 class Service:
     """What all connections share: the model, what it knows, and how many there are."""
 
-    def __init__(self, model: WakeModel, thresholds: Mapping[str, float], refractory_s: float) -> None:
+    def __init__(self, model: WakeModel, words: Mapping[str, Word], refractory_s: float) -> None:
         self.connections = 0
-        self.info = info(model, list(thresholds)).event()
+        self.words = words
+        self.info = info(model, list(words.values())).event()
         self._model = model
-        self._thresholds = thresholds
         self._refractory_s = refractory_s
         self._complaint = ""  # the last one logged, so that each is logged once
 
     def listener(self, names: Sequence[str]) -> Listener:
-        """For the words of these names; for all, if no word has any of them."""
-        wanted = {word: threshold for word, threshold in self._thresholds.items() if word in names}
-        return Listener(self._model, wanted or self._thresholds, refractory_s=self._refractory_s)
+        """For the words of these ids; for all, if no word has any of them."""
+        wanted = {name: word for name, word in self.words.items() if word.id in names}
+        return Listener(self._model, thresholds(wanted or self.words), refractory_s=self._refractory_s)
 
     def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Connection:
         """A new one."""
@@ -181,17 +182,17 @@ class Service:
             self._complaint = text
 
 
-def info(model: WakeModel, words: Sequence[str]) -> Info:
+def info(model: WakeModel, words: Sequence[Word]) -> Info:
     """What `describe` is answered with."""
     models = [
         WakeModelInfo(
-            name=word,
+            name=word.id,
             attribution=MADE_BY,
             installed=True,
-            description=word.replace("_", " "),
+            description=word.name.replace("_", " "),
             version=model.version,
-            languages=[model.language] if model.language else [],
-            phrase=word.replace("_", " "),
+            languages=[word.language] if word.language else [],
+            phrase=word.name.replace("_", " "),
         )
         for word in words
     ]
@@ -287,8 +288,9 @@ class Connection(AsyncEventHandler):
 
     async def _tell(self, found: Sequence[tuple[Heard, int]]) -> None:
         for heard, end_ms in found:
-            log.info("heard %s, score %.2f, for a Wyoming client", heard.word, heard.score)
-            await self.write_event(Detection(name=heard.word, timestamp=end_ms).event())
+            word = self._service.words[heard.word].id
+            log.info("heard %s, score %.2f, for a Wyoming client", word, heard.score)
+            await self.write_event(Detection(name=word, timestamp=end_ms).event())
 
 
 def _of(event: Event, kind: type[T]) -> T:

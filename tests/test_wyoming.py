@@ -38,7 +38,7 @@ QUIET = np.zeros(SAMPLE_RATE, np.int16)
 def service(folder: Path, uri: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A running service that answers at `uri`; its threshold for "computer" is low enough for telephone sound."""
     config = folder / "wyoming.yaml"
-    config.write_text("wake: {words: {computer: {threshold: 0.3}}}\n")
+    config.write_text("wake: {words: {computer: {threshold: 0.3}, smart_mirror: {id: mirror, language: en-GB}}}\n")
     command = [sys.executable, "-m", "daemon.cli", "wyoming", "--config", str(config), "--uri", uri, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
@@ -107,9 +107,9 @@ def test_it_describes_its_words(uri: str) -> None:
         await client.write_event(Describe().event())
         (program,) = Info.from_event(await answer(client)).wake
         assert program.installed
-        assert [known.name for known in program.models] == list(model().words)
-        mirror = next(known for known in program.models if known.name == "smart_mirror")
-        assert (mirror.phrase, mirror.installed, mirror.languages) == ("smart mirror", True, ["en"])
+        assert [known.name.replace("mirror", "smart_mirror") for known in program.models] == list(model().words)
+        mirror = next(known for known in program.models if known.name == "mirror")
+        assert (mirror.phrase, mirror.installed, mirror.languages) == ("smart mirror", True, ["en-GB"])
 
     talk(uri, ask)
 

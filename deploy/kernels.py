@@ -45,7 +45,7 @@ def compiled(target: Target, pair: tuple[Path, Path], options: Sequence[str]) ->
     subprocess.run(command, check=True)
     if target.elf == "ARM" and source.stem.endswith(f"_{elf.DISPATCHED}"):
         # Runs only where the processor has NEON, so it must not speak for the rest, and lies where a check can tell.
-        aside = [f"--rename-section=.text={elf.DISPATCHED},alloc,load,readonly,code"]
+        aside = [f"--rename-section=.text={elf.DISPATCHED},alloc,load,readonly,code,contents"]
         subprocess.run([target.tool("objcopy"), "--remove-section=.ARM.attributes", *aside, made], check=True)
     return made
 

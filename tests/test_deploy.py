@@ -20,6 +20,9 @@ ARMV6 = TARGETS["armv6l"]
 PRODUCT = "float dot(const float *x, const float *y, int n) { float s = 0; while (n--) s += *x++ * *y++; return s; }"
 DIVISION = "int half(int x, int y) { return x / y; }"
 SNEAKED = '__asm__(".arch armv7-a\\n movw r0, #4711\\n .arch armv6\\n");'
+BURN = """#include <stdio.h>
+#include "api.h"
+int main(void) { printf("%s %d\\n", best_instructions(), multiplications("neon", 10) > 0); return 0; }"""
 # By their names in Debian: what the package depends on. Whatever else is imported must be in it.
 DEBIAN = {"numpy": "python3-numpy", "yaml": "python3-yaml", "cffi": "python3-cffi-backend"}
 VENDORED = {"msgspec", "paho", "sounddevice"}
@@ -72,6 +75,13 @@ def test_neon_lies_apart_in_kernels_for_armv6(tmp_path: Path) -> None:
     made = kernels.link(ARMV6, objects, tmp_path / "kernels.so")
     sections = subprocess.run([ARMV6.tool("readelf"), "-SW", made], capture_output=True, text=True, check=True).stdout
     assert f" {elf.DISPATCHED} " in sections
+    # And they run, on a board that has it; on one that has not, they are not called.
+    (tmp_path / "main.c").write_text(BURN)
+    program = tmp_path / "main"
+    static = ["-static", f"-I{pulse.kernels.build.HERE}", tmp_path / "main.c", *objects, "-lm", "-o", program]
+    subprocess.run([ARMV6.tool("gcc"), "-march=armv7-a+fp", *static], check=True)
+    said = subprocess.run(["qemu-arm", "-cpu", "cortex-a7", program], capture_output=True, text=True, check=True).stdout
+    assert said == "neon 1\n"
 
 
 def test_newer_code_is_never_linked(tmp_path: Path) -> None:

@@ -148,16 +148,17 @@ class SoundCard:
         index = choose(inputs, device, "input")
         self.name = inputs[index].name
         try:
-            self._stream = portaudio.RawInputStream(
-                device=index,
-                samplerate=SAMPLE_RATE,
-                channels=1,
-                dtype="int16",
-                blocksize=BLOCK,
-                callback=self._receive,
-                finished_callback=self._finish,
-            )
-            self._stream.start()
+            with LIBRARY.lock:
+                self._stream = portaudio.RawInputStream(
+                    device=index,
+                    samplerate=SAMPLE_RATE,
+                    channels=1,
+                    dtype="int16",
+                    blocksize=BLOCK,
+                    callback=self._receive,
+                    finished_callback=self._finish,
+                )
+                self._stream.start()
         except portaudio.PortAudioError as error:
             reason = str(error).splitlines()[0]
             raise CaptureError(
@@ -280,7 +281,7 @@ def devices(way: Way = "input", *, anew: bool = False) -> list[Device]:
 
 
 class Library:
-    """PortAudio, of which a process has one. Whoever uses a stream of it beside the recorder's holds the lock."""
+    """PortAudio, of which a process has one. Whoever opens a stream, or closes one that plays, holds the lock."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

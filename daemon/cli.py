@@ -22,6 +22,7 @@ from daemon.features import HOP, SAMPLE_RATE
 from daemon.link import LinkError
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
+from daemon.playback import PlaybackError
 from daemon.recording import RecordingError
 from daemon.satellite import Satellite
 from daemon.settings import SettingsFile, beside
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, ModelError, BrokerError, PulseError) as error:
         print(f"wakepulse: {error}", file=sys.stderr)
         return MISCONFIGURED
-    except (CaptureError, LinkError) as error:
+    except (CaptureError, LinkError, PlaybackError) as error:
         print(f"wakepulse: {error}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:  # whoever read our lines has seen enough

@@ -19,6 +19,7 @@ class Dialogue:
         self._ends: dict[str, float] = {}
         self._ended: deque[str] = deque(maxlen=ENDED)
         self._answer_by: float | None = None
+        self._answers = False  # somebody answers wake words by Hermes; not everybody has such a main device
 
     @property
     def open(self) -> bool:
@@ -36,7 +37,7 @@ class Dialogue:
 
     def answered(self) -> None:
         """Somebody reacted."""
-        self._answer_by = None
+        self._answer_by, self._answers = None, True
 
     def started(self, session: str, now: float) -> None:
         """A session began, or goes on; one that has ended stays so, because messages may overtake each other."""
@@ -51,10 +52,10 @@ class Dialogue:
         self._ended.append(session)
 
     def expire(self, now: float) -> bool:
-        """Forget sessions of which nothing more was heard; whether a wake word has just gone unanswered."""
+        """Forget sessions of which nothing more was heard; whether who used to answer wake words did not answer one."""
         for session in [session for session, end in self._ends.items() if end <= now]:
             del self._ends[session]
         unanswered = self._answer_by is not None and self._answer_by <= now
         if unanswered:
             self._answer_by = None
-        return unanswered
+        return unanswered and self._answers

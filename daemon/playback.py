@@ -44,7 +44,7 @@ class Sound:
 
 
 class PlaybackError(RuntimeError):
-    """The output device cannot be used; the text is one line."""
+    """Sounds cannot be played; the text is one line."""
 
 
 class Playback:
@@ -70,6 +70,11 @@ class Playback:
             self._stopping = True
             self._changed.notify()
         self._thread.join(1.0)
+
+    def check(self) -> None:
+        """`PlaybackError` if the thread that plays has died, so that the service manager can start everything anew."""
+        if not self._thread.is_alive() and not self._stopping:
+            raise PlaybackError("the playback has died; see the lines before this one")
 
     def play(self, sound: Sound) -> bool:
         """Play a sound after those that wait; False if too many do. Returns at once."""

@@ -1,7 +1,8 @@
 """The satellite: starts the parts, carries sound from the source through the listener to the broker, stops the parts.
 
-The only file that knows all the others. Everything from the block to the detection runs in the caller's thread; the
-sound card's callback and the MQTT client have one each.
+The only file that knows all the others. Everything from the block to the detection runs in the caller's thread, and so
+does whatever the broker's messages ask for; the sound card's callback, the link to the broker and, where sounds are
+played, the playback have one each.
 """
 
 from __future__ import annotations
@@ -205,6 +206,8 @@ class Satellite:
     def _attend(self) -> None:
         """What has to be looked after between two blocks, and while there are none."""
         self._link.check()
+        if self._sounds is not None:
+            self._sounds.check()
         self._link.dispatch()
         now = time.monotonic()
         self._hotword.expire(now)

@@ -75,6 +75,10 @@ class Sounds:
         link.handle("hermes/feedback/sound/toggleOff", addressed(site_id, Command, self._feedback_off))
         link.handle("rhasspy/audioServer/setVolume", addressed(site_id, SetVolume, self._set_volume))
 
+    def check(self) -> None:
+        """`PlaybackError` if nothing can be played any more."""
+        self._playback.check()
+
     def give(self, name: str) -> None:
         """Play one of the satellite's own sounds, if a person wants to hear them."""
         if self.feedback:

@@ -292,9 +292,11 @@ def test_57_sessions_in_any_order_and_number() -> None:
 def test_59_109_a_wake_word_that_nobody_answers_is_noticed_once() -> None:
     dialogue = Dialogue()
     dialogue.woken(0.0)
-    assert not dialogue.expire(ANSWER_S - 0.1)
-    assert dialogue.expire(ANSWER_S)
-    assert not dialogue.expire(2 * ANSWER_S)
-    dialogue.woken(10.0)
-    dialogue.started("a", 11.0)
-    assert not dialogue.expire(100.0)
+    assert not dialogue.expire(2 * ANSWER_S)  # nobody ever answers here
+    dialogue.woken(100.0)
+    dialogue.started("a", 101.0)
+    assert not dialogue.expire(200.0)
+    dialogue.woken(300.0)
+    assert not dialogue.expire(300.0 + ANSWER_S - 0.1)
+    assert dialogue.expire(300.0 + ANSWER_S)
+    assert not dialogue.expire(300.0 + 2 * ANSWER_S)

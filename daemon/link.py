@@ -198,6 +198,9 @@ class Link:
         except (OSError, ssl.CertificateError) as error:
             self._complain(unreachable(client.address, error))
             return False
+        finally:
+            with self._lock:
+                self._client = None
         return self._lost(client)
 
     def _goes_on(self, client: Connection) -> bool:
@@ -303,8 +306,6 @@ class Link:
     def _lost(self, client: Connection) -> bool:
         """The connection has ended; whether it was a good one."""
         self._tidy(client)
-        with self._lock:
-            self._client = None
         if self._stopping.is_set():
             return True
         if client.taken_at is None:

@@ -72,8 +72,8 @@ class Streams:
                 return False
             earliest = self._earliest()
             begin = self._recent.next_sample if self._woken is None else self._woken
-            self._streams[topic] = _Stream(begin if wanted is None else max(wanted, min(begin, earliest)), {})
-            self._open_from, self._woken = min(begin, earliest), None
+            self._streams[topic] = _Stream(begin if wanted is None else max(wanted, earliest), {})
+            self._open_from, self._woken = earliest, None
         ends = self._streams[topic].ends
         if session not in ends and len(ends) >= STREAMS:
             return False

@@ -57,6 +57,7 @@ class Group:
         self._won = won
         self._lost = lost
         self._decoder = msgspec.json.Decoder(Claim)
+        self._complained = False
         self._winners: dict[str, tuple[str, float]] = {}  # by word: the first site, and when its claim came, monotonic
         self._claimed: dict[str, float] = {}  # by word: when it was claimed here, and nothing has come back yet
         link.handle(self._topic, self._on_claim)
@@ -89,7 +90,9 @@ class Group:
         try:
             claim = self._decoder.decode(message.payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            log.warning("what came on %s is no claim", message.topic)
+            if not self._complained:
+                log.warning("what came on %s is no claim", message.topic)
+            self._complained = True
             return
         word, now = claim.model_id, time.monotonic()
         first = self._winner(word, now) or self._remember(word, claim.site_id, now)

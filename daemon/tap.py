@@ -56,11 +56,7 @@ class Tap:
         self._client.on_message = self._on_message
 
     def __enter__(self) -> Tap:
-        address = f"{self._config.host}:{self._config.port}"
-        try:
-            self._client.connect(self._config.host, self._config.port, self._config.keepalive_s)
-        except OSError as error:
-            raise LinkError(f"no broker at {address}: {error.strerror or error}") from None
+        address = self._connect()
         self._client.loop_start()
         if not self._answered.wait(CONNECT_S):
             self._refusal = "it does not answer"
@@ -72,6 +68,17 @@ class Tap:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _connect(self) -> str:
+        """To the first of the brokers that is there; its address."""
+        failures = []
+        for host, port in self._config.brokers():
+            try:
+                self._client.connect(host, port, self._config.keepalive_s)
+                return f"{host}:{port}"
+            except OSError as error:
+                failures.append(f"no broker at {host}:{port}: {error.strerror or error}")
+        raise LinkError("; ".join(failures))
 
     def next(self, timeout_s: float) -> Seen | None:
         """The next message, or None if there was none for so long."""

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
 from daemon import cli
+from daemon.config import MqttConfig
 from daemon.tap import WAITING, Tap
 from daemon.watch import MAX_LINE, Watch, site_of
 from tests.mosquitto import Mosquitto, free_port
@@ -214,7 +215,7 @@ def test_it_shows_what_is_on_the_broker_until_it_is_interrupted(tmp_path: Path, 
 
 
 def test_it_goes_on_when_the_broker_comes_back_and_counts_what_it_could_not_keep(broker: Mosquitto) -> None:
-    mqtt = cli.Config().mqtt.__class__(host="127.0.0.1", port=broker.port)
+    mqtt = MqttConfig(host="127.0.0.1", port=free_port(), fallback=(f"127.0.0.1:{broker.port}",))
     with Tap(mqtt, ("x/#",)) as tap:
         broker.restart()
         client = paho.Client(CallbackAPIVersion.VERSION2)

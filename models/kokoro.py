@@ -29,9 +29,11 @@ VOLUME = 0.5  # some voices reach full scale
 ENGLISH = ("a", "b")  # of America and of Britain
 PARTNERS = 2  # voices that each is blended with: a person in between
 OWN_ACCENT_SHARE = 0.6
+CAREFUL_SHARE = 0.4  # of what is said, with a clear t where Americans mostly flap it
 MARKS = ("", ".", ",", "!", "?")  # behind the text; each is another melody
 
 # espeak-ng's letters to Kokoro's, in this order; the others are the same, or not among Kokoro's and silent.
+FLAP = "\u027e"
 SPELLINGS = (
     *(("e\u026a", "A"), ("a\u026a", "I"), ("a\u028a", "W"), ("\u0254\u026a", "Y"), ("o\u028a", "O")),
     *(("\u0259\u028a", "Q"), ("t\u0283", "\u02a7"), ("d\u0292", "\u02a4"), ("\u0294", "t"), ("\u025a", "\u0259\u0279")),
@@ -42,7 +44,7 @@ RUNS = (  # of letters with consecutive numbers, from the model's configuration
     *((1, ";:,.!?"), (16, " "), (24, "A"), (25, "I"), (31, "O"), (33, "Q"), (36, "T"), (39, "W"), (41, "Y")),
     *((43, "abcdef"), (50, "hijklmnopqrstuvwxyz"), (69, "\u0251\u0250\u0252\u00e6"), (76, "\u0254")),
     *((81, "\u00f0\u02a4\u0259"), (86, "\u025b\u025c"), (92, "\u0261"), (102, "\u026a"), (112, "\u014b")),
-    *((119, "\u03b8"), (123, "\u0279"), (125, "\u027e"), (131, "\u0283"), (133, "\u02a7"), (135, "\u028a")),
+    *((119, "\u03b8"), (123, "\u0279"), (131, "\u0283"), (133, "\u02a7"), (135, "\u028a")),
     *((138, "\u028c"), (147, "\u0292"), (156, "\u02c8\u02cc\u02d0"), (177, "\u1d7b")),
 )
 LETTERS = {letter: first + nth for first, run in RUNS for nth, letter in enumerate(run)}
@@ -76,7 +78,8 @@ def _say(utterance: Utterance, rng: np.random.Generator) -> Spoken:
     voice = utterance.voice
     own = "en-gb" if voice.name.startswith("b") else "en-us"
     accent = own if rng.random() < OWN_ACCENT_SHARE else str(rng.choice(list(ACCENTS)))
-    tokens = spelt(utterance.text + str(rng.choice(MARKS)), accent)
+    careful = bool(rng.random() < CAREFUL_SHARE)
+    tokens = spelt(utterance.text + str(rng.choice(MARKS)), accent, careful=careful)
     styles = np.mean([_styles(voice.home)[name] for name in voice.name.split("+")], axis=0)
     tokens = tokens[: len(styles) - 1]
     (audio,) = _session(voice.home).run(
@@ -90,9 +93,9 @@ def _say(utterance: Utterance, rng: np.random.Generator) -> Spoken:
     return Spoken(at_16_khz(VOLUME * audio.ravel(), RATE), ())
 
 
-def spelt(text: str, accent: str) -> list[int]:
+def spelt(text: str, accent: str, *, careful: bool) -> list[int]:
     """Kokoro's numbers for what espeak-ng makes of a text."""
-    said = ipa(text, accent)
+    said = ipa(text, accent).replace(FLAP, "t" if careful else "T")
     for theirs, ours in (*(AMERICAN if accent.startswith("en-us") else ()), *SPELLINGS):
         said = said.replace(theirs, ours)
     mark = text[-1:] if text[-1:] in MARKS else ""

@@ -11,7 +11,7 @@ import numpy as np
 from models.alphabets import Phones
 from models.confusables import confusables
 from models.phonemes import usual
-from models.sentences import command, sentences
+from models.sentences import alone, command, sentences
 from models.voices import SynthesisError, Utterance, Voice
 
 # Of the takes, by how many people an engine has; and of an engine's takes, those that are changed by vocoder.
@@ -82,7 +82,7 @@ def _check(phrase: str) -> None:
 
 
 def write(wanted: Wanted, voices: Mapping[str, Sequence[Voice]]) -> list[Take]:
-    """The takes of each phrase and as many sentences, and fewer of each confusable; voices by engine."""
+    """The takes of each phrase, as many sentences and words by themselves, and fewer of each confusable."""
     rng = np.random.default_rng(wanted.seed)
     takes: list[Take] = []
     for kind, name, phrase, text, times in _lines(wanted, rng):
@@ -115,6 +115,8 @@ def _lines(wanted: Wanted, rng: np.random.Generator) -> Iterator[tuple[str, str,
                 yield "speech", f"confusable:{text}", phrase, text, max(1, count // CONFUSABLE_SHARE)
     for sentence in sentences(count, phrases, rng):
         yield "speech", "sentence", "", sentence, 1
+    for word in alone(count, phrases, rng):
+        yield "speech", "word", "", word, 1
 
 
 def _spread(texts: Sequence[str], most: int) -> list[str]:

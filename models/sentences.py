@@ -7,7 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from models.confusables import sounds_like
+from models.phonemes import common
+
 WORD_SHARE = 0.25  # of the sentences, that hold a single word of a phrase
+BLENDED_SHARE = 0.5  # of the words said by themselves, that are of no language
 
 # A name in capitals is replaced by one of its row.
 GRAMMAR = {
@@ -139,6 +143,26 @@ def sentences(count: int, phrases: Sequence[str], rng: np.random.Generator) -> l
         if not any(_said(phrase, sentence) for phrase in phrases):
             found[sentence] = None
     return list(found)
+
+
+def alone(count: int, phrases: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Different words that are said by themselves, half of them of no language, none like a phrase.
+
+    A network that hears other speech in sentences only takes any word with silence around it for its own.
+    """
+    known = sorted(common())
+    found: dict[str, None] = {}
+    while len(found) < count:
+        first, second = (known[int(rng.integers(len(known)))] for _ in range(2))
+        text = _blend(first, second) if rng.random() < BLENDED_SHARE else first
+        if not any(sounds_like(phrase, text) for phrase in phrases):
+            found[text] = None
+    return list(found)
+
+
+def _blend(first: str, second: str) -> str:
+    """The beginning of one word with the end of another."""
+    return first[: (len(first) + 1) // 2] + second[len(second) // 2 :]
 
 
 def command(rng: np.random.Generator) -> str:

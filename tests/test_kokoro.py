@@ -90,13 +90,15 @@ def test_a_word_is_said_at_its_pace_by_the_style_of_its_length(folder: Path) -> 
 def test_words_are_spelt_in_kokoro_s_letters() -> None:
     letters = {number: letter for letter, number in kokoro.LETTERS.items()}
 
-    def said(text: str, accent: str) -> str:
-        return "".join(letters[number] for number in kokoro.spelt(text, accent))
+    def said(text: str, accent: str, careful: bool = False) -> str:
+        return "".join(letters[number] for number in kokoro.spelt(text, accent, careful=careful))
 
     assert said("say", "en-us") == "s\u02c8A"
     assert said("go!", "en-gb") == "\u0261\u02c8Q!"
     assert said("bird", "en-us") == "b\u02c8\u025c\u0279d"
     assert said("bird", "en-gb") == "b\u02c8\u025c\u02d0d"
+    assert "T" in said("computer", "en-us")
+    assert "t" in said("computer", "en-us", careful=True)
     assert " " in said("hey snips", "en-us")
 
 

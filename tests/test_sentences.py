@@ -3,10 +3,13 @@
 import re
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.sentences import GRAMMAR, SYMBOL, command, sentences
+from models.confusables import sounds_like
+from models.phonemes import common
+from models.sentences import BLENDED_SHARE, GRAMMAR, SYMBOL, alone, command, sentences
 
 PHRASES = ("smart mirror", "computer", "turn")
 
@@ -44,6 +47,15 @@ def test_what_is_often_said_can_be_a_phrase_too(seed: int, phrase: str) -> None:
     assert len(found) == 50
     assert found == made(50, (phrase,), seed)
     assert not any(f" {phrase} " in f" {text.lower().replace(',', '')} " for text in found)
+
+
+def test_words_by_themselves_are_of_a_language_or_of_none_and_like_no_phrase() -> None:
+    found = alone(300, PHRASES, np.random.default_rng(1))
+    assert len(set(found)) == 300
+    assert all(re.fullmatch(r"[a-z]+", text) for text in found)
+    assert not any(sounds_like(phrase, text) for phrase in PHRASES for text in found)
+    assert sum(text in common() for text in found) / 300 == pytest.approx(1 - BLENDED_SHARE, abs=0.12)
+    assert found == alone(300, PHRASES, np.random.default_rng(1))
 
 
 def test_commands_differ() -> None:

@@ -10,15 +10,13 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from daemon import capture, native, service
+from daemon import capture, native, service, speaker_verbs
 from daemon.broker import BrokerError
 from daemon.capture import CaptureError, WavFile
 from daemon.config import Config, ConfigError, load
 from daemon.credentials import login, tls_context
 from daemon.detector import Detection
-from daemon.features import HOP, SAMPLE_RATE
+from daemon.features import SAMPLE_RATE
 from daemon.link import LinkError
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
@@ -27,6 +25,7 @@ from daemon.recording import RecordingError
 from daemon.satellite import Satellite
 from daemon.settings import SettingsFile, beside
 from daemon.source import open_source
+from daemon.takes import lead_in
 from daemon.tap import follow
 from daemon.words import effective, recalled, thresholds
 from pulse import PulseError
@@ -62,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse", description="A wake-word satellite for Hermes over MQTT.")
-    verbs = parser.add_subparsers(required=True, metavar="run|detect|devices|check|setup|doctor|watch|wyoming|bench")
+    told = f"run|detect|devices|check|setup|doctor|watch|wyoming|bench|{speaker_verbs.VERBS}"
+    verbs = parser.add_subparsers(required=True, metavar=told)
     run = verbs.add_parser("run", help="listen, and tell the broker")
     detect = verbs.add_parser("detect", help="look for words in recordings")
     check = verbs.add_parser("check", help="check the configuration and the model, and say what is in force")
@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     setup.set_defaults(verb=_setup)
     doctor.set_defaults(verb=_doctor)
     bench.set_defaults(verb=_bench)
+    speaker_verbs.add(verbs, _config)
     return parser
 
 
@@ -152,8 +153,7 @@ def _detect(options: argparse.Namespace) -> int:
 def _hear(path: Path, listener: Listener) -> list[Detection]:
     """All detections in a recording, which is heard as if it followed upon silence: its first word counts too."""
     recording = WavFile(path, realtime=False)
-    lead = np.zeros(-(-listener.warm_up // HOP) * HOP, np.int16)  # whole hops, so that frames begin where they would
-    found = listener.push(-len(lead), lead)
+    found = lead_in(listener, 0)
     for first, block in recording.blocks():
         found += listener.push(first, block)
     return found + listener.finish()

@@ -19,6 +19,7 @@ import yaml
 from msgspec import Meta, Struct
 
 from daemon.detector import REFRACTORY_S
+from daemon.naming import FALSE_ACCEPTANCE
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_DEPTH = 8  # mappings within mappings; the deepest key, wake.words.NAME.threshold, needs 4
@@ -43,8 +44,14 @@ Refractory = Annotated[float, Meta(ge=0.5, le=60, description="seconds from 0.5 
 Age = Annotated[float, Meta(gt=0, le=3600, description="seconds above 0 and at most 3600")]
 Keepalive = Annotated[int, Meta(ge=1, le=65535, description="whole seconds from 1 to 65535")]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
+Share = Annotated[float, Meta(gt=0, le=0.5, description="a number above 0 and at most 0.5")]
 File = Annotated[Path, Meta(description="the path of a file")]
 FrameForm = Annotated[Literal["timed", "plain"], Meta(description="timed or plain")]
+Person = Annotated[
+    str,
+    Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}\Z", description="a name of 1 to 64 characters"),
+]
+Stranger = Annotated[Literal["mark", "ignore"], Meta(description="mark or ignore")]
 Version = Annotated[Literal["3.1.1", 5], Meta(description="3.1.1 or 5")]
 Address = Annotated[
     str,
@@ -74,6 +81,8 @@ class WordConfig(Struct, frozen=True, forbid_unknown_fields=True):
     enabled: Flag = True
     id: Topic | None = None
     language: Text | None = None
+    speakers: tuple[Person, ...] = ()
+    strangers: Stranger = "ignore"
 
 
 class WakeConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +111,15 @@ class HermesConfig(Struct, frozen=True, forbid_unknown_fields=True):
     voice_activity: Flag = False
     record_examples: Flag = False
     feedback: FeedbackConfig = FeedbackConfig()
+
+
+class SpeakersConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who can be named, and by what."""
+
+    model: File | None = SHIPPED_MODELS / "speaker.plan"
+    folder: File = Path("/var/lib/wakepulse/speakers")
+    false_acceptance: Share = FALSE_ACCEPTANCE
+    enrol_from_afar: Flag = False
 
 
 class TlsConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -159,6 +177,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     group: Topic | None = None
     audio: AudioConfig = AudioConfig()
     wake: WakeConfig = WakeConfig()
+    speakers: SpeakersConfig = SpeakersConfig()
     mqtt: MqttConfig = MqttConfig()
     hermes: HermesConfig = HermesConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()

@@ -32,6 +32,7 @@ class _Recording:
     """An example that is being waited for."""
 
     id: str
+    speaker: str | None
     asked_at: int  # sample
     activity: Activity = field(default_factory=Activity)
     begin: int | None = None  # sample
@@ -49,6 +50,7 @@ class Examples:
         self._recent = recent
         self._allowed = allowed
         self._fail = fail
+        self._enrol: Callable[[str, NDArray[np.int16]], None] | None = None
         self._recording: _Recording | None = None
         link.handle("rhasspy/hotword/recordExample", addressed(site_id, RecordExample, self._record))
 
@@ -60,8 +62,12 @@ class Examples:
         else:
             log.warning("recording what is said next, because somebody on the broker asked for it")
             now = self._recent.next_sample
-            self._recording = _Recording(asked.id, now)
+            self._recording = _Recording(asked.id, asked.speaker, now)
             self._recording.activity.push(max(now - KNOWN, self._recent.first), self._recent.copy(now - KNOWN, now))
+
+    def enrol_by(self, enrol: Callable[[str, NDArray[np.int16]], None]) -> None:
+        """What is done with an example (n,) of a speaker who is named."""
+        self._enrol = enrol
 
     def forget(self) -> None:
         """The microphone is closed."""
@@ -85,3 +91,5 @@ class Examples:
             self._recording = None
             samples = self._recent.copy(max(recording.asked_at, recording.begin - AROUND), end + AROUND)
             self._link.event(f"rhasspy/hotword/{self._site_id}/exampleRecorded/{recording.id}", wav(samples))
+            if recording.speaker is not None and self._enrol is not None:
+                self._enrol(recording.speaker, samples)

@@ -57,6 +57,10 @@ class Hotword:
             self.listening.off(SWITCH, time.monotonic())
         self._changed()
 
+    def named(self, wake: Wake, seconds: float) -> None:
+        """Say who said a word, now that more of them was heard."""
+        self._link.event(*messages.speaker(self._site_id, wake, seconds))
+
     def fail(self, text: str, context: str) -> None:
         """Say what is wrong, on the topics of Snips and of Rhasspy."""
         payload = messages.error(self._site_id, text, context)

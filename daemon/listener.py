@@ -15,6 +15,7 @@ import pulse
 from daemon.aggregate import Aggregator
 from daemon.detector import Detection, Detector, end_of
 from daemon.features import FRAMES_PER_SECOND, MELS, SAMPLE_RATE, LogMel
+from daemon.memory import Memory
 from daemon.model import WakeModel
 
 TAIL = SAMPLE_RATE // 2  # samples of quiet that end a recording
@@ -23,8 +24,15 @@ TAIL = SAMPLE_RATE // 2  # samples of quiet that end a recording
 class Listener:
     """Hears one endless stream of samples; a jump in the sample number starts it afresh."""
 
-    def __init__(self, model: WakeModel, thresholds: Mapping[str, float], *, refractory_s: float) -> None:
-        """`thresholds` for some of the model's words; the others are never detected."""
+    def __init__(
+        self,
+        model: WakeModel,
+        thresholds: Mapping[str, float],
+        *,
+        refractory_s: float,
+        memory: Memory | None = None,
+    ) -> None:
+        """`thresholds` for some of the model's words; the others are never detected. `memory` keeps its frames."""
         self._words = model.words
         self.pulse = model.plan.pulse  # frames
         self.gaps = 0
@@ -42,6 +50,7 @@ class Listener:
         if model.parts is not None:
             self._aggregator = Aggregator(model.parts, len(model.words), warm_up=model.plan.delay[0])
         self._scores = np.zeros((self.pulse, len(model.words)), np.float32)  # of words that are heard part by part
+        self._memory = memory
         self._frames = np.zeros((1, self.pulse, MELS), np.float32)  # of the pulse that is being filled
         self._start(0)
 
@@ -59,6 +68,8 @@ class Listener:
         self._detector.reset()
         if self._aggregator is not None:
             self._aggregator.reset()
+        if self._memory is not None:
+            self._memory.reset(first_sample)
         self._filled = 0
         self._first_sample = first_sample
         self._next_sample = first_sample
@@ -85,6 +96,8 @@ class Listener:
         return self.push(self._next_sample, np.zeros(TAIL, np.int16))
 
     def _run(self) -> list[Detection]:
+        if self._memory is not None:
+            self._memory.push(self._frames[0])
         (posteriors,) = self._state.run(self._frames)  # (1, pulse, 1 + words), or (1, pulse, 1 + words * parts)
         found = posteriors[0, :, 1:]
         if self._aggregator is not None:

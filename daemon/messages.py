@@ -77,9 +77,10 @@ class GetDevices(Query, frozen=True, rename="camel"):
 
 
 class RecordExample(Command, frozen=True, rename="camel", kw_only=True):
-    """`rhasspy/hotword/recordExample`."""
+    """`rhasspy/hotword/recordExample`; the speaker is ours."""
 
     id: Annotated[str, Meta(pattern=rf"\A{TOPIC_LEVEL.pattern}\Z")]
+    speaker: str | None = None  # whom it is an example of, to be enrolled
 
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
@@ -118,6 +119,11 @@ class Wake:
     send_audio_captured: bool | None = None
     speakers: Sequence[tuple[str | None, float]] = ()  # name, or None for somebody unknown, and confidence; best first
 
+    @property
+    def allowed(self) -> bool:
+        """Whether whoever said the word may do so, as far as that is known."""
+        return not self.speakers or self.word.may_say(self.speakers[0][0])
+
     def unix_ms(self, sample: int) -> int:
         """The wall-clock time of a sample, in milliseconds since 1970."""
         return self.heard_ns // 1_000_000 - (self.newest_sample - sample) * 1000 // SAMPLE_RATE
@@ -144,7 +150,9 @@ def detected(site_id: str, wake: Wake) -> tuple[str, bytes]:
     if wake.speakers:
         name = wake.speakers[0][0]
         payload["customEntities"] = {"speaker": name} if name else None
-        payload["speakerHypotheses"] = [{"name": name, "confidence": value} for name, value in wake.speakers]
+        payload["speakerHypotheses"] = _hypotheses(wake)
+        if not wake.allowed:
+            payload["speakerAllowed"] = False
     return f"hermes/hotword/{word.id}/detected", msgspec.json.encode(payload)
 
 
@@ -152,6 +160,23 @@ def cancelled(site_id: str, word: str, first: str) -> tuple[str, bytes]:
     """Our own topic: a word that was said to be heard is answered by another site, which was first."""
     payload = {"siteId": site_id, "modelId": word, "first": first}
     return f"wakepulse/{site_id}/cancelled", msgspec.json.encode(payload)
+
+
+def speaker(site_id: str, wake: Wake, seconds: float) -> tuple[str, bytes]:
+    """Our own topic: who said a word, once so many seconds were heard from its start on."""
+    payload = {
+        "siteId": site_id,
+        "modelId": wake.word.id,
+        "detectionSignalMs": wake.unix_ms(wake.detection.sample),
+        "speaker": wake.speakers[0][0],
+        "speakerHypotheses": _hypotheses(wake),
+        "seconds": round(seconds, 1),
+    }
+    return f"wakepulse/{site_id}/speaker", msgspec.json.encode(payload)
+
+
+def _hypotheses(wake: Wake) -> list[dict[str, object]]:
+    return [{"name": name, "confidence": value} for name, value in wake.speakers]
 
 
 def availability(site_id: str) -> str:

@@ -14,6 +14,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon import messages, native
+from daemon.afar import Afar, Booth
 from daemon.audioserver import AudioServer
 from daemon.broker import HOST, EmbeddedBroker
 from daemon.capture import Bell
@@ -44,11 +46,14 @@ from daemon.listener import Listener
 from daemon.loudness import Loudness
 from daemon.messages import Wake
 from daemon.model import WakeModel
+from daemon.people import People
 from daemon.playback import Playback
+from daemon.recogniser import recogniser
 from daemon.settings import SettingsFile
 from daemon.sounds import Sounds
 from daemon.source import EndlessSource, State
 from daemon.status import Status
+from daemon.takes import Examiner
 from daemon.watchdog import Watchdog
 from daemon.words import Setting, Word, effective, known, recalled, thresholds
 
@@ -75,7 +80,14 @@ class Satellite:
         kept = self._file.read()
         self._kept = msgspec.structs.replace(kept, words=recalled(config.wake, model, kept.words))
         self._words = effective(config.wake, model, self._kept.words)
-        self._listener = Listener(model, thresholds(self._words), refractory_s=config.wake.refractory_s)
+        self._recogniser = recogniser(config.speakers, model.window_function)
+        self._listener = Listener(
+            model,
+            thresholds(self._words),
+            refractory_s=config.wake.refractory_s,
+            memory=self._recogniser.memory if self._recogniser else None,
+        )
+        self._latest: Wake | None = None
         self._watchdog = Watchdog()
         # A handler may interrupt whoever holds the lock of an Event, so flags and a bell are all it touches.
         self._bell = Bell()  # a signal or a message has come
@@ -133,6 +145,7 @@ class Satellite:
         if self._config.home_assistant.discovery:
             self._home = HomeAssistant(Device(site_id, software), self._link, prefix=self._config.home_assistant.prefix)
             self._offer()
+        self._enrol_from_afar()
         self._hotword.load(self._words, self._model.version)
         self._status.set(
             source=self._config.audio.source,
@@ -158,12 +171,23 @@ class Satellite:
         if self._sounds is not None:
             self._sounds.give(sound)
 
+    def _enrol_from_afar(self) -> None:
+        """Let examples of speakers who are named enrol them, if they may."""
+        speakers, recogniser = self._config.speakers, self._recogniser
+        if not speakers.enrol_from_afar or recogniser is None:
+            return
+        words, people = thresholds(self._words), People(speakers.folder)
+        booth = Booth(Examiner(recogniser.model, self._model, words, next(iter(words))), recogniser.model, people)
+        self._examples.enrol_by(Afar(booth, known=lambda: recogniser.know(people), say=log.info).take)
+
     def _introduce(self) -> None:
         log.info("computing with %s", native.described())
         log.info("listening for %s", ", ".join(f"{w.id} (threshold {w.threshold:g})" for w in self._words.values()))
         for name, word in self._words.items():
             if cost := self._model.expected(name, word.threshold):
                 log.info("%s, threshold %g: %s", word.id, word.threshold, cost)
+            if missing := sorted(set(word.speakers) - (self._recogniser.names if self._recogniser else set())):
+                log.warning("%s is kept for %s, who is not enrolled", word.id, missing[0])
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
@@ -184,6 +208,7 @@ class Satellite:
                 self._audio.hear(sample, block, time.time_ns())
                 self._examples.hear(sample, block)
                 self._report(self._listener.push(sample, block))
+                self._name()
                 self._notice(block)
             self._attend()
             if self._home is not None:
@@ -273,7 +298,10 @@ class Satellite:
     def _read_again(self) -> None:
         """In a thread of its own, because it takes longer than a block of sound lasts."""
         try:
-            self._reloads.append(self._reread())
+            config = self._reread()
+            if self._recogniser:
+                self._recogniser.know(People(config.speakers.folder))
+            self._reloads.append(config)
         except ConfigError as error:
             self._reloads.append(str(error))
         self._bell.ring()
@@ -325,8 +353,12 @@ class Satellite:
                 heard_ns=self._audio.clock.ns(detection.sample),
                 during_session=self._audio.dialogue.open,
                 send_audio_captured=self._config.hermes.send_audio_captured,
+                speakers=self._recogniser.wake(detection) if self._recogniser else (),
             )
-            self._answer(wake)
+            if wake.allowed or word.marks_strangers:
+                self._answer(wake)
+            else:
+                log.info("heard %s, score %.2f%s", word.id, detection.score, _by(wake))
 
     def _answer(self, wake: Wake) -> None:
         """Say that a word was heard, unless another of the group was first."""
@@ -335,7 +367,8 @@ class Satellite:
         if first is not None:
             log.info("heard %s, score %.2f; %s answers, which was first", word, score, first)
             return
-        log.info("heard %s, score %.2f", word, score)
+        log.info("heard %s, score %.2f%s", word, score, _by(wake))
+        self._latest = wake
         self._hotword.heard(wake)
         self._audio.woken(wake.detection.end_sample)
         if self._home is not None:
@@ -353,6 +386,22 @@ class Satellite:
         log.info("%s answers %s, which was first: taking the answer back", first, word)
         self._audio.lost()
         self._link.event(*messages.cancelled(self._config.site_id, word, first))
+
+    def _name(self) -> None:
+        """Say once more who said the latest word, when what followed it has been heard."""
+        named = self._recogniser and self._recogniser.attend()
+        if named and self._latest and self._latest.detection is named.detection:
+            wake = replace(self._latest, speakers=named.speakers)
+            log.info("%s was said%s", wake.word.id, _by(wake))
+            self._hotword.named(wake, named.seconds)
+
+
+def _by(wake: Wake) -> str:
+    """Who said it, as a log has it; nothing where nobody is enrolled."""
+    if not wake.speakers:
+        return ""
+    name, confidence = wake.speakers[0]
+    return f", by {name or 'somebody unknown'} ({confidence:.2f}){'' if wake.allowed else ', who may not say it'}"
 
 
 def _show(topic: str, payload: bytes) -> None:

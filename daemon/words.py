@@ -21,6 +21,12 @@ class Word:
     threshold: float
     origin: str  # of the threshold: "model", "config", or "set" while it runs
     language: str | None
+    speakers: tuple[str, ...] = ()  # who may say it; anybody where there are none
+    marks_strangers: bool = False  # whether others are told of all the same
+
+    def may_say(self, name: str | None) -> bool:
+        """Whether somebody of this name, None if that is unknown, is listened to."""
+        return not self.speakers or name in self.speakers
 
     @property
     def sensitivity(self) -> float:
@@ -81,7 +87,8 @@ def recalled(wake: WakeConfig, model: WakeModel, settings: Mapping[str, Setting]
 def _word(name: str, wanted: WordConfig, model: WakeModel) -> Word:
     own = wanted.threshold
     threshold, origin = (model.thresholds[name], "model") if own is None else (own, "config")
-    return Word(name, wanted.id or name, threshold, origin, wanted.language or model.language)
+    marks, language = wanted.strangers == "mark", wanted.language or model.language
+    return Word(name, wanted.id or name, threshold, origin, language, wanted.speakers, marks)
 
 
 def thresholds(words: Mapping[str, Word]) -> dict[str, float]:

@@ -242,17 +242,21 @@ class Scenes:
         return Clip(sound, 0, len(sound))
 
     def _surround(self, sound: Audio, rng: np.random.Generator) -> Audio:
-        """Put dry speech into a room and beside noise, and record it."""
-        room = self.material.rooms.pick(rng) if rng.random() < ROOM_SHARE else None
-        if room:
-            sound = _reverberate(sound, room.talker)
-        if rng.random() < NOISE_SHARE:
-            sources = noise.Sources(self.material.noise, self.material.speech or self.material.made)
-            other = noise.draw(sources, SCENE_SAMPLES, rng)
-            if room and rng.random() < NOISE_IN_ROOM_SHARE:
-                other = noise.unit(_reverberate(other, room.elsewhere))
-            sound = noise.beside(sound, noise.pace(other, rng), rng.uniform(*SNR_DB))
-        return transmit(record(sound, rng), rng)
+        material = self.material
+        return surround(sound, material.rooms, noise.Sources(material.noise, material.speech or material.made), rng)
+
+
+def surround(sound: Audio, rooms: Rooms, sources: noise.Sources, rng: np.random.Generator) -> Audio:
+    """Put dry speech into a room and beside noise, and record it."""
+    room = rooms.pick(rng) if rng.random() < ROOM_SHARE else None
+    if room:
+        sound = _reverberate(sound, room.talker)
+    if rng.random() < NOISE_SHARE:
+        other = noise.draw(sources, len(sound), rng)
+        if room and rng.random() < NOISE_IN_ROOM_SHARE:
+            other = noise.unit(_reverberate(other, room.elsewhere))
+        sound = noise.beside(sound, noise.pace(other, rng), rng.uniform(*SNR_DB))
+    return transmit(record(sound, rng), rng)
 
 
 def targets(marks: Sequence[Mark]) -> NDArray[np.int8]:
@@ -280,7 +284,7 @@ def _voice(clip: Clip, rng: np.random.Generator) -> Clip:
         audio = resample_poly(audio, speed.denominator, speed.numerator).astype(np.float32)
     gain = 10 ** (rng.uniform(-6, 6) / 20)
     return replace(
-        clip, audio=_level(audio) * np.float32(gain), start=int(clip.start / speed), end=int(clip.end / speed)
+        clip, audio=level(audio) * np.float32(gain), start=int(clip.start / speed), end=int(clip.end / speed)
     )
 
 
@@ -288,7 +292,7 @@ def _pick(items: tuple[T, ...], rng: np.random.Generator) -> T:
     return items[int(rng.integers(len(items)))]
 
 
-def _level(audio: Audio) -> Audio:
+def level(audio: Audio) -> Audio:
     """The same sound at LEVEL_DB, measured where it is not silent."""
     power = audio**2
     loud = power[power > power.max(initial=0) * 1e-4]

@@ -15,6 +15,7 @@ import torch
 
 from daemon.features import HOP, SAMPLE_RATE
 from daemon.model import OPERATING_POINTS, ModelError, WakeModel
+from daemon.speaker import SpeakerError
 from models import (
     calibration,
     card,
@@ -27,6 +28,7 @@ from models import (
     phrase,
     prune,
     recipe,
+    speaker_verbs,
     train,
     tuning,
 )
@@ -34,8 +36,9 @@ from models.card import CardError
 from models.conditions import CONDITIONS
 from models.corpus import CorpusError
 from models.demo import demo
+from models.encoders import EncoderError
 from models.engines import FOLDERS
-from models.export import ExportError, annotate, annotate_int8, export_int8
+from models.export import ExportError, annotate, annotate_int8, export_int8, may_lie_at
 from models.gate import GateError
 from models.recipe import RecipeError
 from models.rounded import rounded
@@ -47,7 +50,18 @@ from models.wording import PhraseError, check
 QUANTISED_STEPS = 1500
 INT8 = ".int8.plan"
 MEASURED_ON = "clean recordings of people it has not met"
-REFUSALS = (CardError, CorpusError, ExportError, GateError, ModelError, PhraseError, RecipeError, SynthesisError)
+REFUSALS = (
+    CardError,
+    CorpusError,
+    EncoderError,
+    ExportError,
+    GateError,
+    ModelError,
+    PhraseError,
+    RecipeError,
+    SpeakerError,
+    SynthesisError,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,7 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse-train", description="Train and judge wake-word networks.")
-    told = "train|export|prune|quantise|calibrate|evaluate|synthesize|demo"
+    told = (
+        "train|export|prune|quantise|calibrate|evaluate|synthesize|demo|train-speaker|export-speaker|evaluate-speakers"
+    )
     verbs = parser.add_subparsers(required=True, metavar=told)
     _add_train(verbs)
     verb = verbs.add_parser("export", help="checkpoint to .onnx and .plan, thresholds set on what it has not heard")
@@ -110,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("demo", help="make the demo recording with espeak-ng and flite")
     verb.add_argument("-o", type=Path, required=True, dest="path", help="a .wav file")
     verb.set_defaults(verb=_demo)
+    speaker_verbs.add(verbs)
     return parser
 
 
@@ -200,16 +217,8 @@ def _demo(options: argparse.Namespace) -> None:
         file.writeframes(demo().astype("<i2").tobytes())
 
 
-def _may_lie_at(path: Path, ending: str) -> None:
-    """Refuse what would fail, or overwrite another model, after all the work is done."""
-    if not path.name.endswith(ending):
-        raise ExportError(f"{path} does not end in {ending}, as the name of such a file does")
-    if not path.absolute().parent.is_dir():
-        raise ExportError(f"{path.parent} is no folder; make it first")
-
-
 def _export(options: argparse.Namespace) -> None:
-    _may_lie_at(options.path, ".onnx")
+    may_lie_at(options.path, ".onnx")
     delivery.deliver(options.folder, options.corpora, options.path, version=options.version, force=options.force)
     model = WakeModel.load(options.path.with_suffix(".plan"))
     heard = delivery.sessions(options.corpora, unseen=True)
@@ -224,7 +233,7 @@ def _prune(options: argparse.Namespace) -> None:
 
 
 def _quantise(options: argparse.Namespace) -> None:
-    _may_lie_at(options.path, INT8)
+    may_lie_at(options.path, INT8)
     made, exact = tuning.source(options.folder)
     network = rounded(exact)
     if options.steps:

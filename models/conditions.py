@@ -122,19 +122,19 @@ def heard_in(condition: Condition, session: Session, around: Surroundings) -> tu
     sound, marks = dry(session, levelled=condition.snr_db is not None)
     rng = np.random.default_rng((*session.seed, 1))
     if condition.in_room and around.rooms:
-        response = _direct(read_audio(around.rooms[int(rng.integers(len(around.rooms)))]))
+        response = direct(read_audio(around.rooms[int(rng.integers(len(around.rooms)))]))
         sound = oaconvolve(sound, response)[: len(sound)].astype(np.float32)
     if condition.snr_db is not None:
         loudness = SPEECH * 10 ** (-condition.snr_db / 20)
-        sound = sound + np.float32(loudness) * _noise(len(sound), around.voices, rng)
+        sound = sound + np.float32(loudness) * noise(len(sound), around.voices, rng)
     return to_int16(sound * np.float32(10 ** (condition.gain_db / 20))), marks
 
 
-def _noise(length: int, voices: Sequence[Recording], rng: np.random.Generator) -> Audio:
+def noise(length: int, voices: Sequence[Recording], rng: np.random.Generator) -> Audio:
     """Pink noise and babble of the same power, (length,) at root mean square 1."""
-    noise = _unit(_pink(length, rng))
+    noise = unit(_pink(length, rng))
     if voices:
-        noise = _unit(noise + np.resize(_babble(voices, rng), length))
+        noise = unit(noise + np.resize(_babble(voices, rng), length))
     return noise
 
 
@@ -144,9 +144,9 @@ def _babble(voices: Sequence[Recording], rng: np.random.Generator) -> Audio:
     for _ in range(VOICES):
         spoken: list[Audio] = []
         while sum(map(len, spoken)) < length:
-            spoken.append(_unit(read_audio(voices[int(rng.integers(len(voices)))])))
+            spoken.append(unit(read_audio(voices[int(rng.integers(len(voices)))])))
         total += np.concatenate(spoken)[:length]
-    return _unit(total)
+    return unit(total)
 
 
 def _pink(length: int, rng: np.random.Generator) -> Audio:
@@ -158,13 +158,13 @@ def _pink(length: int, rng: np.random.Generator) -> Audio:
     return np.fft.irfft(spectrum)[:length].astype(np.float32)
 
 
-def _direct(response: Audio) -> Audio:
+def direct(response: Audio) -> Audio:
     """An impulse response that starts with its direct sound, so that no word end moves, at unit energy."""
     response = response[int(np.argmax(np.abs(response))) :]
     return response / np.sqrt(np.sum(response**2))
 
 
-def _unit(audio: Audio) -> Audio:
+def unit(audio: Audio) -> Audio:
     return audio / np.float32(max(_rms(audio), HISS))
 
 

@@ -48,14 +48,21 @@ class _Posteriors(nn.Module):
 
 def export(network: Network, path: Path, metadata: Mapping[str, str]) -> None:
     """Write `path` (.onnx: frames (1, S, MELS) to posteriors (1, S - delay, classes)) and the .plan beside it."""
-    module = _Posteriors(network).eval()
-    frames = torch.from_numpy(noise(network.receptive_field))
+    write(_Posteriors(network), network.receptive_field, path, metadata, output="posteriors")
+
+
+def write(
+    module: nn.Module, receptive_field: int, path: Path, metadata: Mapping[str, str], *, output: str
+) -> pulse.Plan:
+    """Write a network of frames (1, S, MELS), unpadded, as `path` (.onnx) and the .plan beside it, which is proven."""
+    module = module.eval()
+    frames = torch.from_numpy(noise(receptive_field))
     program = torch.onnx.export(
         module,
         (frames,),
         input_names=["features"],
-        output_names=["posteriors"],
-        dynamic_shapes={"features": {1: torch.export.Dim("time", min=network.receptive_field)}},
+        output_names=[output],
+        dynamic_shapes={"features": {1: torch.export.Dim("time", min=receptive_field)}},
         dynamo=True,
         verbose=False,
     )
@@ -67,6 +74,7 @@ def export(network: Network, path: Path, metadata: Mapping[str, str]) -> None:
     with torch.inference_mode():
         expected = module(frames).numpy()
     prove(plan, frames.numpy(), expected)
+    return plan
 
 
 def _save(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> pulse.Plan:
@@ -127,13 +135,26 @@ def metadata(
     if parts is not None:
         detector["parts"] = asdict(parts)
     return {
-        METADATA_KEY: json.dumps(describe(made.window_function)),
+        **features(made.window_function),
         "words": json.dumps(made.words),
         "thresholds": json.dumps(dict(thresholds)),
         "detector": json.dumps(detector),
         "language": "en",
         "version": version,
     }
+
+
+def features(window_function: str) -> dict[str, str]:
+    """The metadata that says which features a network was trained on."""
+    return {METADATA_KEY: json.dumps(describe(window_function))}
+
+
+def may_lie_at(path: Path, ending: str) -> None:
+    """Refuse what would fail, or overwrite another model, after all the work is done."""
+    if not path.name.endswith(ending):
+        raise ExportError(f"{path} does not end in {ending}, as the name of such a file does")
+    if not path.absolute().parent.is_dir():
+        raise ExportError(f"{path.parent} is no folder; make it first")
 
 
 def prove(plan: pulse.Plan, frames: np.ndarray, expected: np.ndarray) -> None:

@@ -11,10 +11,12 @@ from daemon.features import SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import WakeModel
 from daemon.recording import read
+from daemon.speaker import SpeakerModel
 from models.demo import HISS
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "shipped" / "six_words.plan"
+SPEAKER = MODEL.with_name("speaker.plan")
 DEMO = ROOT / "config" / "demo.wav"
 # Real recordings, which are not part of the repository.
 CORPUS = Path(os.environ.get("WAKEPULSE_CORPUS", ROOT.parent / "shared" / "data"))
@@ -45,3 +47,8 @@ def word_end() -> int:
 def whole() -> list[Detection]:
     """The detections in `sound`, pushed at once."""
     return listener().push(0, sound())
+
+
+@cache
+def speaker_model() -> SpeakerModel:
+    return SpeakerModel.load(SPEAKER)

@@ -144,7 +144,11 @@ def test_the_password_comes_from_its_file(tmp_path: Path) -> None:
             "wake:\n  words:\n    up: {treshold: 1}\n",
             "3: unknown key 'wake.words.up.treshold'; did you mean 'threshold'?",
         ),
-        ("<<: 3\n", "1: unknown key '<<'; the keys here are site_id, group, audio, wake, mqtt, hermes, home_assistant"),
+        (
+            "<<: 3\n",
+            "1: unknown key '<<'; the keys here are "
+            "site_id, group, audio, wake, speakers, mqtt, hermes, home_assistant",
+        ),
         ("mqtt:\n  port: '1883'\n", "2: mqtt.port must be a port number from 1 to 65535, not '1883'"),
         ("mqtt:\n  port: 70000\n", "2: mqtt.port must be a port number from 1 to 65535, not '70000'"),
         ("mqtt:\n  port: 18.5\n", "2: mqtt.port must be a port number from 1 to 65535, not '18.5'"),

@@ -13,7 +13,16 @@ ROOMS = {"daemon", "pulse", "models"}
 OPEN_DOORS = {
     "pulse": set(),
     "daemon": {"pulse"},
-    "models": {"pulse", "daemon.aggregate", "daemon.features", "daemon.detector", "daemon.recording", "daemon.model"},
+    "models": {
+        "pulse",
+        "daemon.aggregate",
+        "daemon.features",
+        "daemon.detector",
+        "daemon.recording",
+        "daemon.model",
+        "daemon.naming",
+        "daemon.speaker",
+    },
 }
 FORBIDDEN_ON_A_SATELLITE = ("onnx", "onnxruntime", "scipy", "torch", "models", "soundfile", "amqtt")
 FORBIDDEN_ON_A_SATELLITE += ("wyoming", "zeroconf", "pulse.load", "pulse.pulsify", "pulse.peers")

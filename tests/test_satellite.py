@@ -37,10 +37,10 @@ STOP_S = 5  # of which a busy machine takes most
 
 
 @contextmanager
-def satellite(folder: Path, config: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A running satellite; what it prints and logs is piped."""
+def satellite(folder: Path, config: str, wake: str = "", **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A running satellite; what it prints and logs is piped. `wake` are keys beside the model."""
     path = folder / "satellite.yaml"
-    path.write_text(f"wake: {{model: {MODEL}}}\n{config}")
+    path.write_text(f"wake: {{model: {MODEL}, {wake}}}\n{config}")
     process = subprocess.Popen(
         [sys.executable, "-m", "daemon.cli", "run", "--config", str(path)],
         cwd=ROOT,

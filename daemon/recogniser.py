@@ -1,0 +1,114 @@
+"""Names who said a wake word, at once, and once more when what they went on to say has been heard.
+
+Nothing is computed before a word is detected; then the speaker network hears the frames that were kept. A second of
+speech tells little of a voice, so the first answer is often that it is nobody known.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.config import SpeakersConfig
+from daemon.detector import Detection
+from daemon.features import FRAMES_PER_SECOND, SAMPLE_RATE
+from daemon.memory import Memory
+from daemon.naming import Cohort, Household
+from daemon.people import People, names
+from daemon.speaker import WORD_S, SpeakerError, SpeakerModel, Voice, word_start
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+
+MOST_S, LEAST_S = 4.0, 1.0  # after a word, that are heard
+SILENCE_S = 0.8  # that ends what somebody says
+KEPT_S = MOST_S + WORD_S + 1.5  # of frames: what is heard, what the network needs before, and the pulse at hand
+ABOVE_FLOOR = 1.4  # natural logarithm of power, 6 dB: of a frame that holds speech, above those that hold the least
+
+
+Speakers = Sequence[tuple[str | None, float]]  # names, None for somebody unknown, and confidences; the likeliest first
+
+
+@dataclass(frozen=True)
+class Named:
+    """Who may have said a word, after so many seconds from its start on were heard."""
+
+    detection: Detection
+    speakers: Speakers
+    seconds: float
+
+
+class Recogniser:
+    """Follows one listener, whose frames go into `memory`."""
+
+    def __init__(self, model: SpeakerModel, *, false_acceptance: float) -> None:
+        self.memory = Memory(KEPT_S)
+        self.model, self._false_acceptance = model, false_acceptance
+        self._voice, self._cohort = Voice(model), Cohort(model.cohort)
+        self._home = Household([], self._cohort, false_acceptance=false_acceptance)
+        self._followed: Detection | None = None
+
+    @property
+    def names(self) -> set[str]:
+        """Of those who can be named."""
+        return {person.name for person in self._home.people}
+
+    def know(self, people: People) -> None:
+        """From now on, those who are enrolled can be named; from any thread."""
+        known = people.read(self.model)
+        enrolled = [person.enrolled for person in known]
+        self._home = Household(enrolled, self._cohort, false_acceptance=self._false_acceptance)
+        log.info("knows the voices of %s", names(known))
+
+    def wake(self, detection: Detection) -> Speakers:
+        """Who said a word that was detected just now; empty where nobody is enrolled. What follows is listened to."""
+        if not self._home.people:
+            return ()
+        self._followed = detection
+        return self._named(detection).speakers
+
+    def attend(self) -> Named | None:
+        """Who said the latest word, once what followed it has been heard; else None."""
+        if self._followed is None or not self._over(self._followed):
+            return None
+        detection, self._followed = self._followed, None
+        return self._named(detection)
+
+    def _over(self, detection: Detection) -> bool:
+        heard_s = (self.memory.past_sample - detection.end_sample) / SAMPLE_RATE
+        if heard_s < LEAST_S:
+            return False
+        if not 0 <= heard_s < MOST_S:  # the stream began anew, or it is enough
+            return True
+        loudness = self.memory.since(word_start(self.model, detection.end_sample)).mean(axis=1)
+        latest = loudness[-round(SILENCE_S * FRAMES_PER_SECOND) :]
+        return bool(latest.max() < np.quantile(loudness, 0.1) + ABOVE_FLOOR)
+
+    def _named(self, detection: Detection) -> Named:
+        frames = self.memory.since(word_start(self.model, detection.end_sample))
+        seconds = WORD_S + (self.memory.past_sample - detection.end_sample) / SAMPLE_RATE
+        if len(frames) < self._voice.least:
+            return Named(detection, [(None, 1.0)], max(0.0, seconds))
+        found = self._home.hypotheses(self._voice.embed(frames))
+        return Named(detection, [(one.name, one.confidence) for one in found], seconds)
+
+
+def recogniser(config: SpeakersConfig, window_function: str) -> Recogniser | None:
+    """One that knows everybody who is enrolled; None where it is not wanted, or cannot be: then it is said why."""
+    if config.model is None:
+        return None
+    try:
+        model = SpeakerModel.load(config.model)
+        if model.window_function != window_function:
+            raise SpeakerError(f"{model.path} hears other features than the wake word's model; train them alike")
+        found = Recogniser(model, false_acceptance=config.false_acceptance)
+        found.know(People(config.folder))
+    except SpeakerError as error:
+        log.warning("nobody will be named, and anybody is listened to: %s", error)
+        return None
+    return found

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from daemon import capture, native, service, speaker_verbs
@@ -21,6 +22,7 @@ from daemon.link import LinkError
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
 from daemon.playback import PlaybackError
+from daemon.recogniser import recogniser
 from daemon.recording import RecordingError
 from daemon.satellite import Satellite
 from daemon.settings import SettingsFile, beside
@@ -201,9 +203,10 @@ def _wyoming(options: argparse.Namespace) -> int:
         from daemon import announcement, wyoming  # an extra
     except ImportError as error:
         raise ConfigError(f"this needs the {error.name} package; install wakepulse[wyoming]") from None
-    wake = _config(options).wake
-    model = WakeModel.load(wake.model)
-    service = wyoming.Service(model, effective(wake, model), wake.refractory_s)
+    config = _config(options)
+    wake, model = config.wake, WakeModel.load(config.wake.model)
+    known = partial(recogniser, config.speakers, model.window_function)
+    service = wyoming.Service(model, effective(wake, model), wake.refractory_s, recogniser=known)
     try:
         wyoming.serve(service, options.uri, announce=options.zeroconf)
     except announcement.ServiceError as error:

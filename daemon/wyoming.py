@@ -12,7 +12,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -34,8 +34,10 @@ from daemon.config import ConfigError
 from daemon.detector import Detection as Heard
 from daemon.features import SAMPLE_RATE
 from daemon.listener import Listener
+from daemon.memory import Memory
 from daemon.model import MAX_WORDS, WakeModel
 from daemon.pcm import Resampler, decode, integers
+from daemon.recogniser import Recogniser
 from daemon.words import Word, thresholds
 
 log = logging.getLogger(__name__)
@@ -158,18 +160,28 @@ class Stream:
 class Service:
     """What all connections share: the model, what it knows, and how many there are."""
 
-    def __init__(self, model: WakeModel, words: Mapping[str, Word], refractory_s: float) -> None:
+    def __init__(
+        self,
+        model: WakeModel,
+        words: Mapping[str, Word],
+        refractory_s: float,
+        *,
+        recogniser: Callable[[], Recogniser | None],
+    ) -> None:
+        """`recogniser` makes one for each client that may be told who spoke; it gives None where nobody is known."""
         self.connections = 0
+        self.recogniser = recogniser
         self.words = words
         self.info = info(model, list(words.values())).event()
         self._model = model
         self._refractory_s = refractory_s
         self._complaint = ""  # the last one logged, so that each is logged once
 
-    def listener(self, names: Sequence[str]) -> Listener:
-        """For the words of these ids; for all, if no word has any of them."""
+    def listener(self, names: Sequence[str], memory: Memory | None) -> Listener:
+        """For the words of these ids; for all, if no word has any of them. `memory` keeps what it hears."""
         wanted = {name: word for name, word in self.words.items() if word.id in names}
-        return Listener(self._model, thresholds(wanted or self.words), refractory_s=self._refractory_s)
+        heard = thresholds(wanted or self.words)
+        return Listener(self._model, heard, refractory_s=self._refractory_s, memory=memory)
 
     def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Connection:
         """A new one."""
@@ -215,6 +227,7 @@ class Connection(AsyncEventHandler):
         self._service = service
         self._names: Sequence[str] = ()
         self._stream: Stream | None = None
+        self._recogniser: Recogniser | None = None
         self._answers = {
             "describe": self._describe,
             "ping": self._ping,
@@ -270,7 +283,10 @@ class Connection(AsyncEventHandler):
         self._begin(_of(event, _Time).timestamp)
 
     def _begin(self, start_ms: float | None) -> Stream:
-        self._stream = Stream(self._service.listener(self._names), start_ms)
+        if self._recogniser is None:
+            self._recogniser = self._service.recogniser()
+        memory = self._recogniser.memory if self._recogniser else None
+        self._stream = Stream(self._service.listener(self._names, memory), start_ms)
         return self._stream
 
     async def _chunk(self, event: Event) -> None:
@@ -290,7 +306,9 @@ class Connection(AsyncEventHandler):
         for heard, end_ms in found:
             word = self._service.words[heard.word].id
             log.info("heard %s, score %.2f, for a Wyoming client", word, heard.score)
-            await self.write_event(Detection(name=word, timestamp=end_ms).event())
+            speakers = self._recogniser.wake(heard) if self._recogniser else ()
+            speaker = speakers[0][0] if speakers else None
+            await self.write_event(Detection(name=word, timestamp=end_ms, speaker=speaker).event())
 
 
 def _of(event: Event, kind: type[T]) -> T:

@@ -25,8 +25,12 @@ from zeroconf import ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 from daemon import cli, wyoming
 from daemon.announcement import SERVICE
 from daemon.features import SAMPLE_RATE
+from daemon.listener import Listener
+from daemon.people import People, Person
+from daemon.recogniser import Recogniser
+from daemon.speaker import Voice, word_start
 from tests.mosquitto import free_port
-from tests.shipped import ROOT, model, sound, word_end
+from tests.shipped import ROOT, model, sound, speaker_model, word_end
 
 READY_S = 30
 ANSWER_S = 20
@@ -35,10 +39,11 @@ QUIET = np.zeros(SAMPLE_RATE, np.int16)
 
 
 @contextmanager
-def service(folder: Path, uri: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def service(folder: Path, uri: str, *arguments: str, more: str = "") -> Iterator[subprocess.Popen[str]]:
     """A running service that answers at `uri`; its threshold for "computer" is low enough for telephone sound."""
     config = folder / "wyoming.yaml"
-    config.write_text("wake: {words: {computer: {threshold: 0.3}, smart_mirror: {id: mirror, language: en-GB}}}\n")
+    words = "{computer: {threshold: 0.3}, smart_mirror: {id: mirror, language: en-GB}}"
+    config.write_text(f"wake: {{words: {words}}}\n{more}")
     command = [sys.executable, "-m", "daemon.cli", "wyoming", "--config", str(config), "--uri", uri, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
@@ -272,6 +277,27 @@ def test_a_unix_socket_serves_as_well_and_sigterm_ends_it_under_a_client(tmp_pat
         talk(f"unix://{path}", ask)
         assert process.wait(10) == 0
         assert "Traceback" not in process.stderr.read()  # type: ignore[union-attr]
+
+
+def test_who_spoke_is_told_where_they_are_known(tmp_path: Path) -> None:
+    known = Recogniser(speaker_model(), false_acceptance=0.05)
+    listener, first, found = Listener(model(), {"computer": 0.3}, refractory_s=1.0, memory=known.memory), 0, []
+    while not found:
+        found, first = listener.push(first, sound()[first : first + 1280]), first + 1280
+    (heard,) = found
+    frames = known.memory.since(word_start(speaker_model(), heard.end_sample))
+    voice = np.stack([Voice(speaker_model()).embed(frames)] * 3)
+    People(tmp_path / "people").write(Person("ana", "computer", voice, voice[:0]), speaker_model())
+    path = tmp_path / "socket"
+    with service(tmp_path, f"unix://{path}", more=f"speakers: {{folder: {tmp_path / 'people'}}}\n"):
+
+        async def ask(client: AsyncClient) -> None:
+            await say(client, sound())
+            event = await answer(client)
+            assert is_the_word(event)
+            assert Detection.from_event(event).speaker == "ana"
+
+        talk(f"unix://{path}", ask)
 
 
 class Found(ServiceListener):

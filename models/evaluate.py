@@ -24,6 +24,7 @@ Posteriors = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # (frames, ME
 TAIL_S = 1.5  # of quiet after a recording
 RECOMMENDED_ALARMS = 0.5  # per hour
 RECOMMENDED_NEAR = 0.03  # of the recordings of what is nearly a word, which nobody says by the hour
+NEAR_COST = 0.05  # of the words, that may be missed at most to refuse what is nearly one: never deaf
 SMOOTHING = 20  # frames over which a posterior is averaged into a score, where a model does not say otherwise
 QUIET = 3e-4  # root mean square of the quiet, of full scale: -70 dB
 THRESHOLDS = np.concatenate([np.arange(0.05, 0.95, 0.025), np.arange(0.95, 1.0, 0.005)])
@@ -60,12 +61,21 @@ class Curve:
         return int(allowed[0]) if len(allowed) else len(THRESHOLDS) - 1
 
     def recommended(self) -> float:
-        """The threshold that a model is shipped with: amid those with few alarms that miss no more than the lowest."""
-        few = self.alarms - self.near_alarms <= RECOMMENDED_ALARMS * self.hours
-        allowed = np.flatnonzero(few & (self.near_alarms <= RECOMMENDED_NEAR * self.near))
-        low = int(allowed[0]) if len(allowed) else len(THRESHOLDS) - 1
+        """The threshold that a model is shipped with: amid those with few alarms that miss no more than the lowest.
+
+        What is nearly a word raises it only while that costs few words.
+        """
+        few = _first(self.alarms - self.near_alarms <= RECOMMENDED_ALARMS * self.hours)
+        distinct = _first(self.near_alarms <= RECOMMENDED_NEAR * self.near)
+        bearable = int(np.flatnonzero(self.misses <= self.misses[few] + NEAR_COST)[-1])
+        low = max(few, min(distinct, bearable))
         high = int(np.flatnonzero(self.misses <= self.misses[low])[-1])
         return round(float(THRESHOLDS[(low + high) // 2]), 3)
+
+
+def _first(allowed: NDArray[np.bool_]) -> int:
+    """Index of the lowest threshold that is allowed; the highest if there is none."""
+    return int(np.argmax(allowed)) if allowed.any() else len(THRESHOLDS) - 1
 
 
 def listen(recordings: Sequence[Recording], window_function: str) -> list[tuple[Recording, NDArray[np.float32]]]:

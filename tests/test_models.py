@@ -1,6 +1,7 @@
 """Training hears what the satellite hears, and what is exported is what was trained."""
 
 import csv
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -236,10 +237,12 @@ def test_the_way_from_onset_to_end_is_measured() -> None:
 
 def test_what_is_nearly_a_word_does_not_count_by_the_hour_in_the_recommended_threshold() -> None:
     count = len(evaluate.THRESHOLDS)
-    misses, at = np.linspace(0, 1, count), np.arange(count)
+    misses, at = np.linspace(0, 0.3, count), np.arange(count)
     in_near, elsewhere = 40 - at, np.maximum(0, 5 - at)  # alarms: 40 near ones at the lowest threshold
     curve = evaluate.Curve("up", 10, 0.5, misses, in_near.clip(0) + elsewhere, 1000, in_near.clip(0))
     assert curve.recommended() == round(float(evaluate.THRESHOLDS[10]), 3)  # the first with 3 % of the near ones
     assert curve.at_alarms(0.5) == 40
+    steep = dataclasses.replace(curve, misses=np.linspace(0, 1, count))  # 2.2 % for each threshold
+    assert steep.recommended() == round(float(evaluate.THRESHOLDS[7]), 3)  # rather than deaf
     few = evaluate.Curve("up", 10, 0.5, misses, elsewhere, 0, 0 * at)
     assert few.recommended() == round(float(evaluate.THRESHOLDS[5]), 3)

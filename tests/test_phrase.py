@@ -3,16 +3,21 @@
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import soundfile
 
+from daemon.config import SHIPPED_MODELS
 from daemon.features import SAMPLE_RATE
+from daemon.listener import Listener
 from daemon.model import WakeModel
 from models import cli, phrase, recipe, train
-from models.corpus import CorpusError, read_manifest
+from models.corpus import CorpusError, read_manifest, to_int16
 from models.demo import say
+from models.engines import ENGINES
 from models.phrase import Wish
 from models.recipe import RecipeError
+from models.voices import Utterance
 
 TINY = """
 network: {gate: 4, dilations: [1, 2, 4]}
@@ -126,3 +131,14 @@ def test_time_and_disk_are_told_and_too_small_a_disk_is_refused(tiny: Path, tmp_
     huge = msgspec.structs.replace(made, sounds=recipe.Sounds(scenes=10_000_000))
     with pytest.raises(RecipeError, match="GB left, and this takes 9"):
         phrase.forecast(wish, huge)
+
+
+def test_the_shipped_phrase_is_heard_in_a_voice_of_each_engine_and_another_is_not() -> None:
+    model = WakeModel.load(SHIPPED_MODELS / "hey_snips.plan")
+    for name in ("espeak-ng", "festival", "flite"):
+        voice = ENGINES[name].voices()[0]
+        said = ENGINES[name].speak([Utterance(text, voice, 0.8) for text in ("hey snips", "what time is it")])
+        for spoken, wanted in zip(said, (["hey_snips"], []), strict=True):
+            samples = np.pad(to_int16(spoken.audio * 0.5), (3 * SAMPLE_RATE, SAMPLE_RATE))
+            found = Listener(model, model.thresholds, refractory_s=1.0).push(0, samples)
+            assert [detection.word for detection in found] == wanted, name

@@ -1,5 +1,6 @@
 """`wakepulse watch`: every message is one readable line, whatever it holds, and a stream of sound is few."""
 
+import contextlib
 import json
 import re
 import signal
@@ -199,7 +200,12 @@ def test_it_shows_what_is_on_the_broker_until_it_is_interrupted(tmp_path: Path, 
     config = tmp_path / "watch.yaml"
     config.write_text(f"mqtt: {{host: 127.0.0.1, port: {broker.port}}}\n")
     command = [sys.executable, "-m", "daemon.cli", "watch", "--config", str(config), "--site", "attic"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # Tests that run in the background are deaf to interrupts, and what they start would be too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
+    with process, contextlib.ExitStack() as end:
+        end.callback(process.kill)
         assert process.stdout and process.stderr
         assert process.stdout.readline().endswith("is online (retained)\n")
         client.publish("hermes/tts/say", json.dumps({"text": "elsewhere", "siteId": "cellar"}))

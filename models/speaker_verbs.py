@@ -80,7 +80,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     models = [SpeakerModel.load(path) for path in options.model]
     encoders: list[tuple[Encoder, talkers.Embeddings | None]] = [(Ours(model), model.cohort) for model in models]
     encoders += [(Trained(train_speaker.load(f)[1], f.name), None) for f in options.training]
-    encoders += [(Resemblyzer(), None)] * options.peer
+    if options.peer:
+        encoders.append((Resemblyzer(), None))
     panel = Panel.gather(options.corpora, options.seed)
     judged = []
     for encoder, cohort in encoders:

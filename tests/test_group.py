@@ -167,6 +167,7 @@ def test_who_hears_it_later_says_nothing_until_the_next_time(broker: Mosquitto, 
         endless.setattr("daemon.group.WINDOW_S", 0.0)
         assert second.hear() is None
         knows(first, by=second)
+        knows(second, by=second)
         endless.setattr("daemon.group.WINDOW_S", math.inf)
         assert first.hear() == "bath"
         later = [message.payload for message in subscriber.drain() if message.topic == CLAIMS]

@@ -70,7 +70,7 @@ def test_42_an_event_that_became_stale_meanwhile_is_not_sent_late(broker: Mosqui
 
 
 @pytest.mark.parametrize("version", ["3.1.1", 5])
-def test_a_broker_that_freezes_and_thaws_has_it_all(broker: Mosquitto, version: str | int) -> None:
+def test_65_a_broker_that_freezes_and_thaws_has_it_all(broker: Mosquitto, version: str | int) -> None:
     with Subscriber(broker.port, "#") as hub, running(link_to(broker.port, version=version)) as link:
         connected(link, hub)
         broker.freeze()

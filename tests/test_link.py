@@ -80,7 +80,7 @@ def test_an_event_arrives_and_is_not_retained(broker: Mosquitto, link: Link) -> 
         assert late.drain() == []
 
 
-def test_a_state_is_retained_said_once_and_replaced_by_the_will(broker: Mosquitto, link: Link) -> None:
+def test_61_a_state_is_retained_said_once_and_replaced_by_the_will(broker: Mosquitto, link: Link) -> None:
     with Subscriber(broker.port, WILL.topic) as subscriber:
         link.state(WILL.topic, b"a")
         assert subscriber.next().payload == b"a"

@@ -109,7 +109,9 @@ def members(broker: Mosquitto, sites: list[str]) -> Iterator[tuple[list[Member],
         yield found, subscriber
 
 
-def test_104_105_the_first_of_five_that_hear_a_word_at_once_wins(broker: Mosquitto, endless: pytest.MonkeyPatch) -> None:
+def test_104_105_the_first_of_five_that_hear_a_word_at_once_wins(
+    broker: Mosquitto, endless: pytest.MonkeyPatch
+) -> None:
     with members(broker, SITES) as (found, subscriber):
         start, answers = threading.Barrier(len(found)), {}
 
@@ -146,7 +148,9 @@ def knows(member: Member, by: Member) -> None:
     assert member.marked.wait(READY_S)
 
 
-def test_106_who_hears_it_later_says_nothing_until_the_next_time(broker: Mosquitto, endless: pytest.MonkeyPatch) -> None:
+def test_106_who_hears_it_later_says_nothing_until_the_next_time(
+    broker: Mosquitto, endless: pytest.MonkeyPatch
+) -> None:
     other = Word("other", "other", 0.5, "model", None)
     with members(broker, SITES[:2]) as ((first, second), subscriber):
         assert first.hear() is None

@@ -5,11 +5,9 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import paho.mqtt.client as paho
-import pytest
 from rhasspyhermes.asr import AsrStartListening, AsrStopListening
 from rhasspyhermes.audioserver import AudioFrame, AudioSessionFrame, AudioSummary, SummaryToggleOff, SummaryToggleOn
 from rhasspyhermes.base import Message as Theirs
@@ -77,12 +75,6 @@ def room(broker: Mosquitto, topic: str, **config: object) -> Iterator[tuple[Room
     with Subscriber(broker.port, topic) as hub, made._here, running(made.link):
         made.said(hub)
         yield made, hub
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path) as running_broker:
-        yield running_broker
 
 
 def heard(messages: list) -> np.ndarray:

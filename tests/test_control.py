@@ -20,12 +20,6 @@ from tests.virtual_microphone import VirtualMicrophone, virtual_microphone
 STATE = "wakepulse/default/state"
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path) as running:
-        yield running
-
-
 class Running:
     """A satellite that hears a recording, and what it says of its state."""
 

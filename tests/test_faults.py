@@ -6,7 +6,6 @@ import json
 import queue
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,6 @@ from tests.test_link import EVENT, link_to, logged, received, running
 
 RECOVERY_S = 60
 DYNAMIC_SECURITY = "/usr/lib/*/mosquitto_dynamic_security.so"
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path) as started:
-        yield started
 
 
 @pytest.fixture

@@ -33,12 +33,6 @@ MARKS = itertools.count()
 BLOCK = SAMPLE_RATE * 8 // 100
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path) as running:
-        yield running
-
-
 def wake(word: Word = WORD) -> Wake:
     detection = Detection(word.name, 0.87654, sample=32_000, end_sample=30_400)
     return Wake(detection, word, "3", newest_sample=32_080, heard_ns=1_790_000_000_005_000_000)

@@ -30,12 +30,6 @@ CONFIG = "homeassistant/device/wakepulse_default/config"
 STATE = "wakepulse/default/state"
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path) as running_broker:
-        yield running_broker
-
-
 def shown(template: str | None, payload: bytes) -> str:
     """What an entity shows of a message, by Home Assistant's template language."""
     assert template is not None

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -27,12 +26,6 @@ WORD = Word("hey_lyra", "lyra", 0.75, "config", "en")
 def wake(**more: object) -> Wake:
     detection = Detection(WORD.name, 0.8, sample=32_000, end_sample=30_400)
     return Wake(detection, WORD, "3", newest_sample=32_080, heard_ns=1_790_000_000_005_000_000, **more)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path) as running_broker:
-        yield running_broker
 
 
 @contextmanager

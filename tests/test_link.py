@@ -37,12 +37,6 @@ def logged() -> Iterator[queue.Queue[str]]:
         logging.getLogger("daemon.link").removeHandler(handler)
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path) as running:
-        yield running
-
-
 def link_to(port: int, name: str = "tested", **config: object) -> Link:
     return Link(MqttConfig(host="127.0.0.1", port=port, **config), name=name, will=WILL)
 

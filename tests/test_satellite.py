@@ -64,18 +64,6 @@ def of_file(path: Path, *, realtime: bool = False) -> str:
     return f"audio: {{source: file, file: {path}, realtime: {str(realtime).lower()}}}\n"
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def microphone(tmp_path: Path) -> Iterator[VirtualMicrophone]:
-    with virtual_microphone(tmp_path) as running:
-        yield running
-
-
 def test_the_demo_prints_what_came_back_from_its_own_broker(tmp_path: Path) -> None:
     with satellite(tmp_path, f"mqtt: {{embedded: true}}\nsite_id: demo\n{of_file(DEMO_WAV)}") as process:
         printed, logged = process.communicate(timeout=120)

@@ -27,25 +27,13 @@ from tests.mosquitto import Mosquitto, Subscriber
 from tests.shipped import sound, word_end
 from tests.test_frames import sound_of
 from tests.test_satellite import READY_S, STOP_S, Ear, mqtt, satellite
-from tests.virtual_microphone import VirtualMicrophone, virtual_microphone
+from tests.virtual_microphone import VirtualMicrophone
 
 RATE = 22_050
 NOISE = np.random.default_rng(9).integers(-500, 500, SAMPLE_RATE).astype(np.int16)
 TRIES = 8
 SITE = "default"
 AUDIO = f"hermes/audioServer/{SITE}"
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def microphone(tmp_path: Path) -> Iterator[VirtualMicrophone]:
-    with virtual_microphone(tmp_path) as running:
-        yield running
 
 
 @contextmanager

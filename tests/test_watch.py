@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -184,12 +183,6 @@ def test_any_message_is_at_most_one_line_of_bounded_length(topic: str, payload: 
         assert len(line) < 11 * MAX_LINE
         assert line.isprintable()
     assert site_of(topic, None)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    with Mosquitto(tmp_path) as running:
-        yield running
 
 
 def test_it_shows_what_is_on_the_broker_until_it_is_interrupted(tmp_path: Path, broker: Mosquitto) -> None:

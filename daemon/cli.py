@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 from daemon import capture, native, service, speaker_verbs
@@ -22,11 +21,13 @@ from daemon.link import LinkError
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
 from daemon.playback import PlaybackError
-from daemon.recogniser import recogniser
+from daemon.recogniser import of_everybody, recogniser
 from daemon.recording import RecordingError
 from daemon.satellite import Satellite
 from daemon.settings import SettingsFile, beside
+from daemon.sounds import own_sounds
 from daemon.source import open_source
+from daemon.store import stored
 from daemon.takes import lead_in
 from daemon.tap import follow
 from daemon.words import effective, recalled, thresholds
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = verbs.add_parser("doctor", help="look at everything a satellite depends on, and say what to mend")
     bench = verbs.add_parser("bench", help="measure what hearing costs on this machine")
     for verb in (run, detect, check, watch, wyoming):
-        verb.add_argument("--config", type=Path, metavar="F", help="configuration (default: every key at its default)")
+        verb.add_argument("--config", type=Path, metavar="F", help=service.CONFIG_HELP)
     for verb in (setup, doctor):
         verb.add_argument("--config", type=Path, default=service.CONFIG, metavar="F", help=f"default: {service.CONFIG}")
     doctor.add_argument("--json", action="store_true", help="a list of JSON objects")
@@ -120,13 +121,20 @@ def _count(text: str) -> int:
     return count
 
 
+def _path(options: argparse.Namespace) -> Path | None:
+    """The configuration that is meant: the installed one, where there is one and nothing else is said."""
+    chosen: Path | None = options.config
+    return chosen or (service.CONFIG if service.there(service.CONFIG) else None)
+
+
 def _config(options: argparse.Namespace) -> Config:
-    return load(options.config) if options.config else Config()
+    path = _path(options)
+    return load(path) if path else Config()
 
 
 def _run(options: argparse.Namespace) -> int:
     config = _config(options)
-    model, settings = WakeModel.load(config.wake.model), beside(options.config)
+    model, settings = WakeModel.load(config.wake.model), beside(_path(options))
     Satellite(config, model, lambda: _config(options), settings=settings).run()
     return OK
 
@@ -175,11 +183,13 @@ def _check(options: argparse.Namespace) -> int:
         tls_context(config.mqtt.tls)
     if config.audio.source == "file":
         open_source(config.audio).close()
+    if config.audio.output is not None:
+        own_sounds(config.hermes.feedback)
     model = WakeModel.load(config.wake.model)
     broker = "inside" if config.mqtt.embedded else f"{config.mqtt.host}:{config.mqtt.port}"
     print(f"site {config.site_id}, broker {broker}, source {config.audio.source}")
     print(f"model {model.path} {model.version}, pulse {model.plan.pulse} frames, golden vector right")
-    kept = SettingsFile(beside(options.config)).read()
+    kept = SettingsFile(beside(_path(options))).read()
     if kept.muted is not None:
         print(f"{'muted' if kept.muted else 'not muted'} (set while it ran)")
     settings = recalled(config.wake, model, kept.words)
@@ -188,12 +198,13 @@ def _check(options: argparse.Namespace) -> int:
         print(f"word {word.id}, threshold {word.threshold:g} {origin}")
         if cost := model.expected(name, word.threshold):
             print(f"  {cost}")
+    recogniser(config.speakers, model.window_function)  # which says who is known, or why nobody can be
     return OK
 
 
 def _watch(options: argparse.Namespace) -> int:
     with contextlib.suppress(KeyboardInterrupt):  # which is how a person ends it
-        for line in follow(_config(options).mqtt, options.site):
+        for line in follow(stored(_config(options).mqtt), options.site):
             print(line, flush=True)
     return OK
 
@@ -205,10 +216,10 @@ def _wyoming(options: argparse.Namespace) -> int:
         raise ConfigError(f"this needs the {error.name} package; install wakepulse[wyoming]") from None
     config = _config(options)
     wake, model = config.wake, WakeModel.load(config.wake.model)
-    known = partial(recogniser, config.speakers, model.window_function)
-    service = wyoming.Service(model, effective(wake, model), wake.refractory_s, recogniser=known)
+    known = of_everybody(config.speakers, model.window_function)
+    answering = wyoming.Service(model, effective(wake, model), wake.refractory_s, recogniser=known)
     try:
-        wyoming.serve(service, options.uri, announce=options.zeroconf)
+        wyoming.serve(answering, options.uri, announce=options.zeroconf)
     except announcement.ServiceError as error:
         print(f"wakepulse: {error}", file=sys.stderr)
         return FAILED

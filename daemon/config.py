@@ -252,7 +252,10 @@ class _Reader:
         """Relative to the file's folder; a bare name that is not there names a shipped model, if there is one."""
         if kind is not Path or not isinstance(value, str) or not value or "\0" in value:
             raise ValueError("not a path")
-        path = self._path.absolute().parent / Path(value).expanduser()
+        try:
+            path = self._path.absolute().parent / Path(value).expanduser()
+        except RuntimeError:  # the home of a user who is not known
+            raise ValueError("not a path") from None
         shipped = SHIPPED_MODELS / value
         return shipped if Path(value).name == value and not path.exists() and shipped.exists() else path
 
@@ -263,6 +266,8 @@ def _text(path: Path) -> str:
             raise _Fault("is not a file")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
+    except PermissionError as error:
+        raise _Fault(f"cannot be read: {_reason(error)}; run this with sudo") from None
     except (OSError, ValueError) as error:
         raise _Fault(f"cannot be read: {_reason(error)}") from None
     if len(data) > MAX_FILE_BYTES:
@@ -345,6 +350,11 @@ def _agree(config: Config, root: yaml.Node | None) -> None:
     for key, (host, port) in zip(
         ("host", *(["fallback"] * len(config.mqtt.fallback))), config.mqtt.brokers(), strict=True
     ):
+        if key == "host" and ("/" in host or host.count(":") == 1):
+            raise _Fault(
+                f"mqtt.host {_shown(host)} is more than a name or an address; its port goes into mqtt.port",
+                _find(root, "mqtt", "host"),
+            )
         try:
             host.encode("idna")
         except UnicodeError:
@@ -356,6 +366,20 @@ def _agree(config: Config, root: yaml.Node | None) -> None:
     if config.mqtt.username is None and (config.mqtt.password or config.mqtt.password_file):
         raise _Fault("a password is set, but mqtt.username is not", _find(root, "mqtt", "password"))
     _agree_on_tls(config.mqtt.tls, root)
+    _agree_on_effects(config, root)
+
+
+def _agree_on_effects(config: Config, root: yaml.Node | None) -> None:
+    """What is wanted, but could never be."""
+    if config.hermes.feedback.enabled and config.audio.output is None:
+        raise _Fault("hermes.feedback.enabled needs audio.output", _find(root, "hermes", "feedback", "enabled"))
+    if config.speakers.enrol_from_afar and not config.hermes.record_examples:
+        line = _find(root, "speakers", "enrol_from_afar")
+        raise _Fault("speakers.enrol_from_afar needs hermes.record_examples", line)
+    for name, word in config.wake.words.items():
+        if word.strangers == "mark" and not word.speakers:
+            line = _find(root, "wake", "words", name, "strangers")
+            raise _Fault(f"wake.words.{_cut(name)}.strangers is mark, but speakers names nobody", line)
 
 
 def _agree_on_tls(tls: TlsConfig, root: yaml.Node | None) -> None:

@@ -89,7 +89,8 @@ class Connection(paho.Client):
 
 def unreachable(address: str, error: Exception) -> str:
     """What kept us from connecting, in one line."""
-    reason = f"no broker at {address}; listening meanwhile, and trying again"
+    why = getattr(error, "strerror", None) or error
+    reason = f"no broker at {address} ({why}); listening meanwhile, and trying again"
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"the certificate of the broker at {address} is not trusted: {error.verify_message}"
         if any(text in error.verify_message for text in STALE_CLOCK):

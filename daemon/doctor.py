@@ -19,7 +19,7 @@ from daemon.level import Level, listen, measure
 from daemon.link import LinkError
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
-from daemon.service import active
+from daemon.service import active, there
 from daemon.store import stored
 from daemon.tap import Tap
 from daemon.words import effective, thresholds
@@ -35,7 +35,7 @@ TIGHT, TOO_SLOW = 0.4, 0.8  # shares of the time that there is
 def findings(path: Path) -> Iterator[Finding]:
     """Everything, one after the other, as soon as it is known."""
     try:
-        config = load(path) if path.exists() else None
+        config = load(path) if there(path) else None
     except ConfigError as error:
         yield failure("configuration", str(error), "mend that line, or run: sudo wakepulse setup")
         config = Config()

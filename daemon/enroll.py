@@ -120,10 +120,8 @@ def _next_seconds(blocks: Iterator[Block], seconds: float) -> NDArray[np.int16]:
 def keep(people: People, enrolment: Enrolment, model: SpeakerModel, *, sounds: bool) -> Path:
     """Store a person in place of who had that name before; with what they said, where that is wanted."""
     person = enrolment.person()
-    people.forget(person.name)
     path = people.write(person, model)
-    if sounds:
-        people.keep_sounds(person.name, enrolment.sounds())
+    people.keep_sounds(person.name, enrolment.sounds() if sounds else [])
     return path
 
 

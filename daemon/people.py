@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import logging
 import os
 import shutil
 import tempfile
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,8 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from daemon.features import SAMPLE_RATE
+from daemon.config import Person as Name
+from daemon.frames import wav
 from daemon.naming import Enrolled, mean_voice
 from daemon.speaker import MAX_EMBEDDING, SpeakerModel
 
@@ -42,7 +41,6 @@ PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 
 Number = Annotated[float, Meta(ge=-1.001, le=1.001)]
 Embedding = Annotated[list[Number], Meta(min_length=1, max_length=MAX_EMBEDDING)]
-Name = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}\Z")]
 
 
 class PeopleError(Exception):
@@ -84,12 +82,36 @@ class People:
     def read(self, model: SpeakerModel) -> list[Person]:
         """Everybody whom a model can know, by name; of the others, the log says why they are left out."""
         found = []
-        for path in sorted(self.folder.glob(f"*{ENDING}"))[:MAX_PEOPLE]:
+        for path in self._paths()[:MAX_PEOPLE]:
             try:
                 found.append(_read(path, model))
             except PeopleError as error:
                 log.warning("%s", error)
         return sorted(found, key=lambda person: person.name)
+
+    def _paths(self) -> list[Path]:
+        try:
+            return sorted(path for path in self.folder.iterdir() if path.name.endswith(ENDING))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            log.warning("nobody who is enrolled can be named: %s", _forbidden(self.folder, "read", error))
+            return []
+
+    def prepare(self) -> None:
+        """Make the folder, and see that it can be written to; `PeopleError` if not, before anybody has to speak."""
+        try:
+            self._make()
+            handle, draft = tempfile.mkstemp(dir=self.folder, prefix=".")
+            os.close(handle)
+            os.unlink(draft)
+        except OSError as error:
+            raise PeopleError(_forbidden(self.folder, "written", error)) from error
+
+    def _make(self) -> None:
+        if not self.folder.exists():
+            self.folder.mkdir(PRIVATE_FOLDER, parents=True)
+            _hand_over(self.folder)
 
     def write(self, person: Person, model: SpeakerModel) -> Path:
         """Keep a person, in place of what was kept under that name; the file."""
@@ -101,12 +123,10 @@ class People:
             raise PeopleError(f"{person.name!r} cannot be enrolled: {error}") from error
         path = self.path(person.name)
         try:
-            self.folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+            self._make()
             _write(path, content)
         except OSError as error:
-            raise PeopleError(
-                f"{path} cannot be written: {error.strerror}; run this as the satellite's user, or set speakers.folder"
-            ) from error
+            raise PeopleError(_forbidden(path, "written", error)) from error
         return path
 
     def path(self, name: str) -> Path:
@@ -118,14 +138,18 @@ class People:
         return self.path(name).with_suffix("").with_suffix(".takes")
 
     def keep_sounds(self, name: str, sounds: Sequence[NDArray[np.int16]]) -> None:
-        """Keep what a person said, (n,) samples each, beside what is made of it."""
+        """Keep what a person said, (n,) samples each, beside what is made of it, in place of what they said before."""
         folder = self.sounds(name)
         try:
-            folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
+            if folder.exists():
+                shutil.rmtree(folder)
+            if sounds:
+                folder.mkdir(PRIVATE_FOLDER)
+                _hand_over(folder)
             for number, samples in enumerate(sounds, 1):
                 _write(folder / f"{number}.wav", wav(samples))
         except OSError as error:
-            raise PeopleError(f"{folder} cannot be written: {error.strerror}") from error
+            raise PeopleError(_forbidden(folder, "written", error)) from error
 
     def forget(self, name: str) -> list[Path]:
         """Remove every trace of a person: what was removed, nothing where nobody of that name is kept."""
@@ -140,9 +164,7 @@ class People:
                     continue
                 removed.append(path)
         except OSError as error:
-            raise PeopleError(
-                f"{path} cannot be removed: {error.strerror}; run this as the satellite's user"
-            ) from error
+            raise PeopleError(_forbidden(path, "removed", error)) from error
         return removed
 
 
@@ -152,7 +174,7 @@ def _read(path: Path, model: SpeakerModel) -> Person:
             raise PeopleError(f"{path} is larger than {MAX_BYTES} bytes; it is no enrolled voice")
         held = msgspec.json.decode(path.read_bytes(), type=Template)
     except OSError as error:
-        raise PeopleError(f"{path} cannot be read: {error.strerror}") from error
+        raise PeopleError(_forbidden(path, "read", error)) from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PeopleError(f"{path} is no enrolled voice: {error}; remove it, and enrol again") from error
     if held.model != model.space:
@@ -172,6 +194,7 @@ def _write(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        _hand_over(Path(draft))
         os.replace(draft, path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -179,13 +202,15 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def wav(samples: NDArray[np.int16]) -> bytes:
-    """(n,) samples as a WAV file."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-        sound.writeframes(samples.astype("<i2").tobytes())
-    return file.getvalue()
+def _hand_over(path: Path) -> None:
+    """What root makes belongs to whoever the folder around it belongs to: the satellite has to read it."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _forbidden(path: Path, what: str, error: OSError) -> str:
+    return f"{path} cannot be {what}: {error.strerror}; run this with sudo, or see speakers.folder"
 
 
 def names(people: Sequence[Person]) -> str:

@@ -7,7 +7,7 @@ speech tells little of a voice, so the first answer is often that it is nobody k
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +62,9 @@ class Recogniser:
         """From now on, those who are enrolled can be named; from any thread."""
         known = people.read(self.model)
         enrolled = [person.enrolled for person in known]
+        if {one.name for one in enrolled} != self.names:
+            log.info("knows the voices of %s", names(known))
         self._home = Household(enrolled, self._cohort, false_acceptance=self._false_acceptance)
-        log.info("knows the voices of %s", names(known))
 
     def wake(self, detection: Detection) -> Speakers:
         """Who said a word that was detected just now; empty where nobody is enrolled. What follows is listened to."""
@@ -100,15 +101,24 @@ class Recogniser:
 
 def recogniser(config: SpeakersConfig, window_function: str) -> Recogniser | None:
     """One that knows everybody who is enrolled; None where it is not wanted, or cannot be: then it is said why."""
+    return of_everybody(config, window_function)()
+
+
+def of_everybody(config: SpeakersConfig, window_function: str) -> Callable[[], Recogniser | None]:
+    """Makes as many of them as there are listeners, of a model that is read once."""
     if config.model is None:
-        return None
+        return lambda: None
     try:
         model = SpeakerModel.load(config.model)
         if model.window_function != window_function:
             raise SpeakerError(f"{model.path} hears other features than the wake word's model; train them alike")
-        found = Recogniser(model, false_acceptance=config.false_acceptance)
-        found.know(People(config.folder))
     except SpeakerError as error:
         log.warning("nobody will be named, and anybody is listened to: %s", error)
-        return None
-    return found
+        return lambda: None
+
+    def make() -> Recogniser:
+        made = Recogniser(model, false_acceptance=config.false_acceptance)
+        made.know(People(config.folder))
+        return made
+
+    return make

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 UNIT = "wakepulse.service"
 CONFIG = Path("/etc/wakepulse/satellite.yaml")
+CONFIG_HELP = f"configuration (default: {CONFIG} if that is there, else every key at its default)"
+SYSTEMD = Path("/run/systemd/system")
+
+
+def there(path: Path) -> bool:
+    """Whether there is such a file, as far as whoever asks may know."""
+    try:
+        return path.exists()
+    except PermissionError:  # it lies in a folder that they may not look into
+        return True
 
 
 def managed() -> bool:
     """Whether systemd runs here and knows the service."""
-    return Path("/run/systemd/system").is_dir() and _systemctl("cat", UNIT)
+    return SYSTEMD.is_dir() and _systemctl("cat", UNIT)
 
 
 def active() -> bool:
@@ -27,6 +40,25 @@ def restart() -> bool:
 def stop() -> None:
     """Stop the service, if it runs, so that the microphone is free."""
     _systemctl("stop", UNIT)
+
+
+def reload() -> None:
+    """Let the service read anew what it keeps, if it runs and whoever asks may do that."""
+    if os.geteuid() == 0 and active():
+        _systemctl("reload", UNIT)
+
+
+@contextlib.contextmanager
+def set_aside() -> Iterator[None]:
+    """The service does not run meanwhile, so that the microphone is free, if whoever asks may do that."""
+    if os.geteuid() != 0 or not active():
+        yield
+        return
+    stop()
+    try:
+        yield
+    finally:
+        _systemctl("start", UNIT)
 
 
 def _systemctl(*arguments: str) -> bool:

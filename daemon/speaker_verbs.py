@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from daemon import enroll, takes
+from daemon import enroll, service, takes
+from daemon.capture import CaptureError
 from daemon.config import Config, ConfigError
 from daemon.enroll import EnrolError, Enrolment
 from daemon.model import WakeModel
@@ -31,7 +32,6 @@ VERBS = "enroll|speakers|forget|identify"
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser], load: Load) -> None:
     """Add them to a parser; `load` reads the configuration that its options name."""
-    told = "configuration (default: every key at its default)"
     for name, verb_of, help_ in (
         ("enroll", _enroll, "let somebody say the wake word some times, to be known by their voice"),
         ("speakers", _speakers, "who is enrolled"),
@@ -39,7 +39,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser], load: Load) 
         ("identify", _identify, "who speaks in recordings"),
     ):
         verb = verbs.add_parser(name, help=help_)
-        verb.add_argument("--config", type=Path, metavar="F", help=told)
+        verb.add_argument("--config", type=Path, metavar="F", help=service.CONFIG_HELP)
         verb.set_defaults(verb=_careful(verb_of, load))
         if name in ("enroll", "forget"):
             verb.add_argument("name", metavar="NAME")
@@ -78,18 +78,29 @@ def _enroll(options: argparse.Namespace, config: Config) -> int:
         raise ConfigError(f"{word!r} is not listened for; the words are {', '.join(words)}")
     examiner = Examiner(model, wake, words, word)
     people = People(config.speakers.folder)
+    people.prepare()
     others = people.read(model)
     enrolment = Enrolment(options.name, examiner, print)
     if options.files:
         enroll.from_files(enrolment, options.files, options.sentence)
     else:
-        with contextlib.closing(open_source(config.audio)) as source:
-            enroll.from_source(enrolment, source, examiner)
+        _speak(enrolment, config, examiner)
     path = enroll.keep(people, enrolment, model, sounds=options.keep_audio)
     for line in enroll.verdict(enrolment.person(), others, Cohort(model.cohort), config.speakers.false_acceptance):
         print(line)
     print(f"{options.name} is enrolled: {path}")
+    service.reload()
     return OK
+
+
+def _speak(enrolment: Enrolment, config: Config, examiner: Examiner) -> None:
+    try:
+        with service.set_aside(), contextlib.closing(open_source(config.audio)) as source:
+            enroll.from_source(enrolment, source, examiner)
+    except CaptureError as error:
+        if service.active():
+            raise EnrolError("the running service holds the microphone; run this with sudo") from error
+        raise
 
 
 def _speakers(options: argparse.Namespace, config: Config) -> int:
@@ -105,6 +116,7 @@ def _forget(options: argparse.Namespace, config: Config) -> int:
         raise PeopleError(f"nobody named {options.name!r} is enrolled")
     for path in removed:
         print(f"removed {path}")
+    service.reload()
     return OK
 
 

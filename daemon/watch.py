@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from paho.mqtt.client import topic_matches_sub
 
+from daemon.messages import DEFAULT_SITE
 from daemon.recording import RecordingError, header
 
 TOPICS = ("hermes/#", "rhasspy/#", "wakepulse/#")
@@ -37,7 +38,6 @@ SITE_IN_TOPIC = (
 CLAIMS = "wakepulse/group/+/claim"
 MAX_STREAMS = 100  # sites whose frames are counted apart
 KEY, OPTIONAL = r"\{([\w.]+)\}", r"\[(.*?)\]"  # of a sentence
-DEFAULT_SITE = "default"  # of a message that does not say, by the rules of Hermes
 
 # What a message says. {key} is a key of its JSON, {payload} all of what is no JSON, {2} a level of its topic; what
 # stands in [brackets] is left out where one of its keys is missing.

@@ -122,7 +122,6 @@ class Stream:
     """One stream of sound in any form, from its first chunk to its end."""
 
     def __init__(self, listener: Listener, start_ms: float | None) -> None:
-        self.detected = False
         self._listener = listener
         self._start_ms = start_ms
         self._next_sample = 0
@@ -153,7 +152,6 @@ class Stream:
         return self._timed(self._listener.push(first, samples))
 
     def _timed(self, found: Sequence[Heard]) -> list[tuple[Heard, int]]:
-        self.detected = self.detected or bool(found)
         return [(heard, round((self._start_ms or 0) + heard.end_sample * 1000 / SAMPLE_RATE)) for heard in found]
 
 
@@ -227,6 +225,7 @@ class Connection(AsyncEventHandler):
         self._service = service
         self._names: Sequence[str] = ()
         self._stream: Stream | None = None
+        self._told = False  # of a word in this stream
         self._recogniser: Recogniser | None = None
         self._answers = {
             "describe": self._describe,
@@ -286,6 +285,7 @@ class Connection(AsyncEventHandler):
         if self._recogniser is None:
             self._recogniser = self._service.recogniser()
         memory = self._recogniser.memory if self._recogniser else None
+        self._told = False
         self._stream = Stream(self._service.listener(self._names, memory), start_ms)
         return self._stream
 
@@ -299,16 +299,20 @@ class Connection(AsyncEventHandler):
         stream, self._stream = self._stream, None
         if stream is not None:
             await self._tell(stream.finish())
-        if stream is None or not stream.detected:
+        if stream is None or not self._told:
             await self.write_event(NotDetected().event())
 
     async def _tell(self, found: Sequence[tuple[Heard, int]]) -> None:
         for heard, end_ms in found:
-            word = self._service.words[heard.word].id
-            log.info("heard %s, score %.2f, for a Wyoming client", word, heard.score)
+            word = self._service.words[heard.word]
             speakers = self._recogniser.wake(heard) if self._recogniser else ()
             speaker = speakers[0][0] if speakers else None
-            await self.write_event(Detection(name=word, timestamp=end_ms, speaker=speaker).event())
+            answered = not speakers or word.may_say(speaker) or word.marks_strangers
+            stranger = "" if answered else ", by somebody who may not say it"
+            log.info("heard %s, score %.2f, for a Wyoming client%s", word.id, heard.score, stranger)
+            if answered:
+                self._told = True
+                await self.write_event(Detection(name=word.id, timestamp=end_ms, speaker=speaker).event())
 
 
 def _of(event: Event, kind: type[T]) -> T:

@@ -135,6 +135,33 @@ def test_check_says_what_is_in_force(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "word alexa, threshold 0.123" in out
 
 
+def test_check_refuses_what_run_would_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "satellite.yaml"
+    config.write_text("audio: {output: any}\nhermes: {feedback: {enabled: true, wake: none.wav}}\n")
+    assert run("check", "--config", config) == 78
+    assert "none.wav" in capsys.readouterr().err
+
+
+def test_the_installed_configuration_is_meant_where_no_other_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed = tmp_path / "satellite.yaml"
+    monkeypatch.setattr("daemon.service.CONFIG", installed)
+    assert run("check") == 0
+    installed.write_text("site_id: attic\n")
+    assert run("check") == 0
+    first, second = re.findall("site ([a-z]+)", capsys.readouterr().out)
+    assert (first, second) == ("default", "attic")
+
+
+@pytest.mark.parametrize(("command", "package"), [("pulse.entry", "onnx"), ("models.entry", "torch")])
+def test_what_a_satellite_lacks_is_named(command: str, package: str) -> None:
+    script = f"import sys; sys.modules['{package}'] = None; from {command} import main; sys.exit(main())"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert f"the {package} package is missing; install wakepulse[" in ended.stderr
+
+
 def test_devices_lists_or_says_that_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("devices") == 0
     listed = "\n".join(map(str, devices())) or "no device here can record"

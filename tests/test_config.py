@@ -18,6 +18,9 @@ FOLDER = Path(__file__).resolve().parent.parent / "config"
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"
 
 
+NO_HOST = "is more than a name or an address; its port goes into mqtt.port"
+
+
 def refused(tmp_path: Path, content: str | bytes) -> str:
     """The message for this file, less its path."""
     path = tmp_path / "satellite.yaml"
@@ -221,6 +224,12 @@ def test_the_password_comes_from_its_file(tmp_path: Path) -> None:
         ("site_id: a\n".encode("utf-16"), " is stored as UTF-16; save it as UTF-8"),
         (b"#" * (MAX_FILE_BYTES + 1), " is larger than 64 KB; this is no configuration"),
         ("audio:\n  source: file\n", "2: audio.source is file, but audio.file does not say which"),
+        ("mqtt:\n  host: hub.local:1884\n", f"2: mqtt.host 'hub.local:1884' {NO_HOST}"),
+        ("mqtt: {host: 'mqtt://hub.local'}\n", f"1: mqtt.host 'mqtt://hub.local' {NO_HOST}"),
+        ("audio: {file: ~nobodyx/a}\n", "1: audio.file must be null, or the path of a file, not '~nobodyx/a'"),
+        ("hermes:\n  feedback: {enabled: true}\n", "2: hermes.feedback.enabled needs audio.output"),
+        ("speakers: {enrol_from_afar: true}\n", "1: speakers.enrol_from_afar needs hermes.record_examples"),
+        ("wake: {words: {up: {strangers: mark}}}\n", "1: wake.words.up.strangers is mark, but speakers names nobody"),
         ("mqtt:\n  password: a\n  password_file: b\n", "3: set mqtt.password or mqtt.password_file, not both"),
         ("mqtt:\n  password: a\n", "2: a password is set, but mqtt.username is not"),
     ],

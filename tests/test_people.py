@@ -1,6 +1,7 @@
 """Enrolled people on disk: kept privately, read back as they were, refused where they are not what they should be."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -61,6 +62,38 @@ def test_forgetting_leaves_no_trace(tmp_path: Path) -> None:
     assert [one.name for one in people.read(speaker_model())] == ["ben"]
     assert len(list(tmp_path.iterdir())) == 1
     assert people.forget("ana") == []
+
+
+def test_what_they_said_before_goes_when_they_are_enrolled_again(tmp_path: Path) -> None:
+    people = People(tmp_path)
+    people.write(person("ana"), speaker_model())
+    people.keep_sounds("ana", [np.ones(10, np.int16)] * 3)
+    people.keep_sounds("ana", [np.ones(10, np.int16)])
+    assert len(list(people.sounds("ana").iterdir())) == 1
+    people.keep_sounds("ana", [])
+    assert not people.sounds("ana").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_enrols_belongs_to_the_satellite(tmp_path: Path) -> None:
+    home, owner = tmp_path / "satellite", 65_534
+    home.mkdir()
+    os.chown(home, owner, owner)
+    people = People(home / "speakers")
+    people.prepare()
+    path = people.write(person("ana"), speaker_model())
+    people.keep_sounds("ana", [np.ones(10, np.int16)])
+    made = [people.folder, path, people.sounds("ana"), *people.sounds("ana").iterdir()]
+    assert {(one.stat().st_uid, one.stat().st_gid) for one in made} == {(owner, owner)}
+
+
+def test_a_folder_that_cannot_be_used_is_said_beforehand(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    people = People(tmp_path / "file")
+    with pytest.raises(PeopleError, match="file cannot be written: Not a directory; run this with sudo"):
+        people.prepare()
+    assert people.read(speaker_model()) == []
+    assert "nobody who is enrolled can be named" in caplog.text
 
 
 def test_where_nobody_is_enrolled_there_is_nobody(tmp_path: Path) -> None:

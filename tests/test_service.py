@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import cli
+from daemon import cli, service
 
 UNIT = Path(__file__).resolve().parent.parent / "systemd" / "wakepulse.service"
 MAX_EXPOSURE = 1.5  # of 10, as systemd rates what a service could do to its machine
@@ -50,6 +50,27 @@ def test_systemd_can_make_its_user() -> None:
     command = ["systemd-sysusers", "--dry-run", "--inline", *lines("sysusers.conf")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (result.returncode, "wakepulse" in result.stderr + result.stdout) == (0, True)
+
+
+@pytest.fixture
+def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemctl that says yes to everything, and the file in which it notes what it was asked."""
+    asked = tmp_path / "asked"
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\necho "$1" >> {asked}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(service, "SYSTEMD", tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    return asked
+
+
+def test_the_microphone_is_given_back_to_the_service(systemctl: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), service.set_aside():
+        raise KeyboardInterrupt
+    service.reload()
+    done = [verb for verb in systemctl.read_text().split() if verb in ("stop", "start", "reload")]
+    assert done == ["stop", "start", "reload"]
 
 
 def lines(name: str) -> list[str]:

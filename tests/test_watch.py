@@ -19,6 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from daemon import cli
 from daemon.config import MqttConfig
+from daemon.credentials import PASSWORD
+from daemon.store import keep
 from daemon.tap import WAITING, Tap
 from daemon.watch import MAX_LINE, Watch, site_of
 from tests.mosquitto import Mosquitto, free_port
@@ -248,3 +250,15 @@ def test_a_broker_that_is_not_there_or_refuses_is_one_line(tmp_path: Path, capsy
             assert cli.main(["watch", "--config", str(config)]) == status
             (line,) = capsys.readouterr().err.splitlines()
             assert said in line
+
+
+def test_it_logs_in_with_what_setup_has_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "watch.yaml"
+    config.write_text("mqtt: {username: me}\n")
+    monkeypatch.setattr("daemon.store.STORE", tmp_path)
+    keep(PASSWORD, "secret")
+    monkeypatch.setattr(cli, "follow", lambda mqtt, site: [mqtt.password])
+    assert cli.main(["watch", "--config", str(config)]) == 0
+    assert capsys.readouterr().out == "secret\n"

@@ -39,10 +39,10 @@ QUIET = np.zeros(SAMPLE_RATE, np.int16)
 
 
 @contextmanager
-def service(folder: Path, uri: str, *arguments: str, more: str = "") -> Iterator[subprocess.Popen[str]]:
+def service(folder: Path, uri: str, *arguments: str, more: str = "", kept: str = "") -> Iterator[subprocess.Popen[str]]:
     """A running service that answers at `uri`; its threshold for "computer" is low enough for telephone sound."""
     config = folder / "wyoming.yaml"
-    words = "{computer: {threshold: 0.3}, smart_mirror: {id: mirror, language: en-GB}}"
+    words = f"{{computer: {{threshold: 0.3{kept}}}, smart_mirror: {{id: mirror, language: en-GB}}}}"
     config.write_text(f"wake: {{words: {words}}}\n{more}")
     command = [sys.executable, "-m", "daemon.cli", "wyoming", "--config", str(config), "--uri", uri, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
@@ -279,7 +279,8 @@ def test_a_unix_socket_serves_as_well_and_sigterm_ends_it_under_a_client(tmp_pat
         assert "Traceback" not in process.stderr.read()  # type: ignore[union-attr]
 
 
-def test_who_spoke_is_told_where_they_are_known(tmp_path: Path) -> None:
+def enrol(folder: Path, name: str) -> str:
+    """Enrol who says the word in the shipped recording; the configuration that knows them."""
     known = Recogniser(speaker_model(), false_acceptance=0.05)
     listener, first, found = Listener(model(), {"computer": 0.3}, refractory_s=1.0, memory=known.memory), 0, []
     while not found:
@@ -287,15 +288,28 @@ def test_who_spoke_is_told_where_they_are_known(tmp_path: Path) -> None:
     (heard,) = found
     frames = known.memory.since(word_start(speaker_model(), heard.end_sample))
     voice = np.stack([Voice(speaker_model()).embed(frames)] * 3)
-    People(tmp_path / "people").write(Person("ana", "computer", voice, voice[:0]), speaker_model())
+    People(folder / "people").write(Person(name, "computer", voice, voice[:0]), speaker_model())
+    return f"speakers: {{folder: {folder / 'people'}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        ("", "ana"),
+        (", speakers: [ana]", "ana"),
+        (", speakers: [eva]", None),
+        (", speakers: [eva], strangers: mark", "ana"),
+    ],
+)
+def test_who_spoke_is_told_and_who_may_not_say_it_is_not_answered(tmp_path: Path, kept: str, told: str | None) -> None:
     path = tmp_path / "socket"
-    with service(tmp_path, f"unix://{path}", more=f"speakers: {{folder: {tmp_path / 'people'}}}\n"):
+    with service(tmp_path, f"unix://{path}", more=enrol(tmp_path, "ana"), kept=kept):
 
         async def ask(client: AsyncClient) -> None:
             await say(client, sound())
             event = await answer(client)
-            assert is_the_word(event)
-            assert Detection.from_event(event).speaker == "ana"
+            assert is_the_word(event) if told else NotDetected.is_type(event.type)
+            assert not told or Detection.from_event(event).speaker == told
 
         talk(f"unix://{path}", ask)
 

@@ -105,10 +105,10 @@ class Playback:
         """The next sound, once there is one; None to stop."""
         with self._changed:
             patience = STREAM_S if self._output else None
-            if not self._changed.wait_for(lambda: self._stopping or self._waiting, patience):
-                self._close()
-                self._changed.wait_for(lambda: self._stopping or self._waiting)
-            return None if self._stopping else self._waiting.popleft()
+            if self._changed.wait_for(lambda: self._stopping or self._waiting, patience):
+                return None if self._stopping else self._waiting.popleft()
+        self._close()  # which takes seconds if the device hangs, while `play` may wait for nothing
+        return self._next()
 
     def _play(self, sound: Sound) -> None:
         wav = header(sound.data)

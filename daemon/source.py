@@ -88,9 +88,9 @@ class EndlessSource:
             try:
                 self._source = open_source(self._audio)
                 yield from self._heard(lost_at)
-                if not self._muted:
+                if self._source is not None and self._audio.source != "microphone":
                     return
-                lost_at = time.monotonic()
+                lost_at = time.monotonic()  # muted, perhaps for a moment only: a microphone has no end of its own
             except CaptureError as error:
                 if self._audio.source != "microphone":
                     raise
@@ -129,5 +129,6 @@ class EndlessSource:
             self._bell.wait(left)
 
     def _release(self) -> None:
-        if self._source is not None:
-            self._source.close()
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()

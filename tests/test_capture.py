@@ -25,8 +25,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from daemon.capture import BLOCK, LOST_S, Bell, Block, CaptureError, Ring, SoundCard, Source, StandardInput, WavFile
+from daemon.config import AudioConfig
 from daemon.features import SAMPLE_RATE
 from daemon.recording import RecordingError
+from daemon.source import EndlessSource
 from tests.virtual_microphone import VirtualMicrophone, virtual_microphone
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +67,19 @@ first, block = next(card.blocks())
 assert first >= 5 * len(block) and card.overruns >= 5, (first, card.overruns)
 card.close()
 print("gap shown")
+"""
+# Lets the microphone end by itself.
+REOPENED = """
+from daemon.capture import Bell
+from daemon.config import AudioConfig
+from daemon.source import EndlessSource
+source = EndlessSource(AudioConfig(device="pulse"), Bell())
+for number, _ in enumerate(source.blocks()):
+    if number == 1:
+        source._source.close()
+    if number == 3:
+        source.close()
+print(number, source.ended)
 """
 
 
@@ -181,6 +196,18 @@ def test_no_block_is_torn_while_the_writer_laps_the_reader() -> None:
 def test_a_recording_comes_whole(recording: tuple[Path, NDArray[np.int16]]) -> None:
     path, samples = recording
     assert np.array_equal(joined(WavFile(path, realtime=False).blocks()), samples)
+
+
+def test_a_recording_that_is_muted_for_a_moment_begins_again(recording: tuple[Path, NDArray[np.int16]]) -> None:
+    path, samples = recording
+    source = EndlessSource(AudioConfig(source="file", file=path, realtime=False), Bell())
+    lengths = []
+    for _, block in source.blocks():
+        lengths.append(len(block))
+        if len(lengths) == 2:
+            source.mute(True)
+            source.mute(False)
+    assert sum(lengths) == 2 * BLOCK + len(samples) and source.ended
 
 
 def test_a_recording_comes_at_its_own_speed(recording: tuple[Path, NDArray[np.int16]]) -> None:
@@ -329,6 +356,11 @@ def test_the_microphone_is_heard(microphone: VirtualMicrophone, tmp_path: Path) 
 def test_a_reader_that_is_late_sees_a_gap(microphone: VirtualMicrophone) -> None:
     output, errors = child(SLOW, environment=microphone.environment).communicate(timeout=PATIENCE_S)
     assert (output, errors) == ("gap shown\n", "")
+
+
+def test_a_microphone_ends_only_when_it_is_to(microphone: VirtualMicrophone) -> None:
+    output, errors = child(REOPENED, environment=microphone.environment).communicate(timeout=PATIENCE_S)
+    assert (output, errors) == ("3 False\n", "")
 
 
 def test_a_device_that_goes_away_is_lost(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import io
 import json
 import signal
+import subprocess
+import sys
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from daemon.config import ConfigError, FeedbackConfig
 from daemon.features import SAMPLE_RATE
 from daemon.sounds import MELODIES, melody, own_sounds
 from tests.mosquitto import Mosquitto, Subscriber
-from tests.shipped import sound, word_end
+from tests.shipped import ROOT, sound, word_end
 from tests.test_frames import sound_of
 from tests.test_satellite import READY_S, STOP_S, Ear, mqtt, satellite
 from tests.virtual_microphone import VirtualMicrophone
@@ -32,6 +34,23 @@ from tests.virtual_microphone import VirtualMicrophone
 RATE = 22_050
 NOISE = np.random.default_rng(9).integers(-500, 500, SAMPLE_RATE).astype(np.int16)
 TRIES = 8
+# Lets the sound server, of the process number given, hang after a sound; then another is to be played while the device
+# cannot be closed.
+HANGING = """
+import os, signal, sys
+from threading import Event
+from daemon import playback
+playback.STREAM_S = 0.1
+finished, tone = Event(), open(sys.argv[2], "rb").read()
+with playback.Playback("pulse") as playing:
+    sound = playback.Sound(tone, lambda error: finished.set(), stream="s", last=False)
+    playing.play(sound)
+    assert finished.wait(20)
+    os.kill(int(sys.argv[1]), signal.SIGSTOP)
+    while playing._output is not None:
+        Event().wait(0.01)
+    os._exit(0 if playing.play(sound) else 1)
+"""
 SITE = "default"
 AUDIO = f"hermes/audioServer/{SITE}"
 
@@ -120,6 +139,15 @@ def test_own_sounds_are_heard_in_the_room_and_never_sent(
         assert loudness(sent, hertz).max() < 300
     assert np.count_nonzero(sent[: 5 * SAMPLE_RATE] == 0) > SAMPLE_RATE // 5
     assert np.count_nonzero(sent) > len(NOISE) // 2
+
+
+def test_nobody_waits_for_a_device_that_hangs(tmp_path: Path, microphone: VirtualMicrophone) -> None:
+    (tmp_path / "tone.wav").write_bytes(tone(500))
+    command = [sys.executable, "-c", HANGING, str(microphone.server.pid), str(tmp_path / "tone.wav")]
+    try:
+        subprocess.run(command, env=microphone.environment, cwd=ROOT, check=True, timeout=READY_S)
+    finally:
+        microphone.server.send_signal(signal.SIGCONT)
 
 
 def test_own_sounds_may_be_recordings(tmp_path: Path) -> None:

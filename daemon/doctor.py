@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -20,9 +20,10 @@ from daemon.link import LinkError
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
 from daemon.service import active, there
+from daemon.settings import Kept, SettingsFile, beside
 from daemon.store import stored
 from daemon.tap import Tap
-from daemon.words import effective, thresholds
+from daemon.words import Setting, effective, known, recalled, thresholds
 from pulse import PulseError
 
 LISTEN_S = 2.0
@@ -42,8 +43,10 @@ def findings(path: Path) -> Iterator[Finding]:
     else:
         yield _configuration(path, config)
         config = config or Config()
+    kept = SettingsFile(beside(path)).read()
+    yield from mute(config, kept)
     yield from microphone(config.audio)
-    yield from model(config)
+    yield from model(config, kept)
     yield kernels()
     yield from broker(config)
     yield from machine.findings()
@@ -53,6 +56,15 @@ def _configuration(path: Path, config: Config | None) -> Finding:
     if config is None:
         return failure("configuration", f"there is no {path}", "run: sudo wakepulse setup")
     return ok("configuration", f"{path}, site {config.site_id}")
+
+
+def mute(config: Config, kept: Kept) -> Iterator[Finding]:
+    """That nobody is heard, where that is what somebody wanted."""
+    if kept.muted:
+        unmute = f"publish OFF on wakepulse/{config.site_id}/set/mute"
+        yield warning("mute", "muted (set while it ran): hears nothing", unmute)
+    elif config.audio.muted and kept.muted is None:
+        yield warning("mute", "muted (by audio.muted): hears nothing", "set audio.muted: false")
 
 
 def microphone(audio: AudioConfig) -> Iterator[Finding]:
@@ -91,16 +103,25 @@ def heard_as(level: Level) -> Iterator[Finding]:
         yield ok("noise floor", f"{level.floor_db} dB")
 
 
-def model(config: Config) -> Iterator[Finding]:
-    """The model, its golden vector, and the time that it takes."""
+def model(config: Config, kept: Kept) -> Iterator[Finding]:
+    """The model, its golden vector, its words, and the time that it takes."""
     try:
         found = WakeModel.load(config.wake.model)
-        words = effective(config.wake, found)
+        settings = recalled(config.wake, found, kept.words)
+        words = effective(config.wake, found, settings)
     except (ModelError, PulseError, ConfigError) as error:
         yield failure("model", str(error), "choose a shipped model: wake.model: six_words.plan")
         return
     yield ok("model", f"{found.path.name} {found.version}, golden vector right, for {', '.join(words)}")
+    off = [word.id for name, word in known(config.wake, found).items() if name not in words]
+    if off:
+        yield ok("words", f"off: {', '.join(_why_off(word, settings) for word in off)}")
     yield speed(Listener(found, thresholds(words), refractory_s=config.wake.refractory_s))
+
+
+def _why_off(word: str, settings: Mapping[str, Setting]) -> str:
+    is_set = settings.get(word, Setting()).enabled is False
+    return f"{word} ({'set while it ran' if is_set else 'by wake.words'})"
 
 
 def speed(listener: Listener) -> Finding:

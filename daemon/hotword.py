@@ -31,7 +31,8 @@ class Hotword:
         self._site_id = site_id
         self._link = link
         self._software = software
-        self._changed = changed
+        self._on_change = changed
+        self._off: list[str] = []  # the reasons that were said last
         link.handle("hermes/hotword/toggleOn", addressed(site_id, Toggle, self._toggle_on))
         link.handle("hermes/hotword/toggleOff", addressed(site_id, Toggle, self._toggle_off))
         link.handle("rhasspy/hotword/getHotwords", addressed(site_id, Query, self._tell_words))
@@ -73,6 +74,13 @@ class Hotword:
         if over:
             log.warning("nobody turned the wake word on again after %s", ", ".join(over))
             self._changed()
+
+    def _changed(self) -> None:
+        off = [reason or "user" for reason in self.listening.reasons]
+        if off != self._off:
+            log.info("the wake word is %s", f"off: {', '.join(map(repr, off))}" if off else "on again")
+        self._off = off
+        self._on_change()
 
     def _tell_loaded(self, *, reloaded: bool = False) -> None:
         for word in self.words.values():

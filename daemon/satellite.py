@@ -259,7 +259,6 @@ class Satellite:
     def _mute(self, muted: bool) -> None:
         self._audio.forget()
         self._examples.forget()
-        log.info("the microphone is %s", "muted" if muted else "no longer muted")
         self._source.mute(muted)
 
     def _mute_by_hand(self, muted: bool) -> None:

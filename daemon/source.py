@@ -82,7 +82,7 @@ class EndlessSource:
         lost_at, pause = time.monotonic(), RETRY_S[0]
         while not self._closed:
             if self._muted:
-                self.state = "muted"
+                self._be_muted()
                 yield from self._rest(REST_S)
                 continue
             try:
@@ -112,6 +112,11 @@ class EndlessSource:
                 self.state, self._complaint = "heard", ""
             self.next_sample = offset + first + len(block)
             yield offset + first, block
+
+    def _be_muted(self) -> None:
+        if self.state != "muted":
+            log.info("the %s is muted", self._audio.source)
+        self.state, self._complaint = "muted", ""
 
     def _complain(self, text: str) -> None:
         if text != self._complaint:

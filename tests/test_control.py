@@ -143,6 +143,9 @@ def test_a_muted_microphone_is_closed(tmp_path: Path, broker: Mosquitto) -> None
                 elif recorded(microphone):
                     running.until(lambda state: not state["listening"] and state["microphone"] == "muted")
                 assert recorded(microphone) == recorders
+            running.process.terminate()
+            logged = running.process.communicate(timeout=READY_S)[1]
+    assert logged.count("the microphone is muted") == 2 and logged.count("hearing the microphone") == 1
 
 
 def recorded(microphone: VirtualMicrophone) -> int:

@@ -14,6 +14,8 @@ from daemon.doctor import broker, findings, heard_as, model, privacy, speed
 from daemon.features import SAMPLE_RATE
 from daemon.finding import Finding
 from daemon.level import SILENT_DB, measure
+from daemon.settings import Kept, SettingsFile, beside
+from daemon.words import Setting
 from tests.mosquitto import Mosquitto
 from tests.shipped import MODEL, listener
 from tests.test_config import accepted
@@ -67,10 +69,27 @@ def test_what_is_said_of_a_microphone(samples: np.ndarray, wanted: dict[str, str
 
 
 def test_a_model_is_proved_and_timed(tmp_path: Path) -> None:
-    assert states(list(model(accepted(tmp_path, f"wake: {{model: {MODEL}}}\n")))) == {"model": "ok", "speed": "ok"}
+    config = accepted(tmp_path, f"wake: {{model: {MODEL}}}\n")
+    assert states(list(model(config, Kept()))) == {"model": "ok", "speed": "ok"}
     (tmp_path / "broken.plan").write_bytes(MODEL.read_bytes()[:-4096])
-    (found,) = model(accepted(tmp_path, "wake: {model: broken.plan}\n"))
+    (found,) = model(accepted(tmp_path, "wake: {model: broken.plan}\n"), Kept())
     assert (found.state, "broken.plan" in found.text) == ("failure", True)
+
+
+def test_a_satellite_that_hears_nobody_is_told_apart_from_one_that_hears(tmp_path: Path) -> None:
+    path = tmp_path / "satellite.yaml"
+    words = "wake: {words: {jarvis: {enabled: false}, computer: {threshold: 0.7}}}\n"
+    path.write_text(f"audio: {{source: stdin, muted: true}}\nmqtt: {{embedded: true}}\n{words}")
+    assert {f.name: f.text for f in findings(path)}["mute"].startswith("muted (by audio.muted)")
+    kept = {"alexa": Setting(enabled=False), "jarvis": Setting(0.4), "computer": Setting(enabled=True)}
+    for muted in (True, False):
+        file = SettingsFile(beside(path))
+        file.write(Kept(words=kept, muted=muted))
+        file.close()
+        found = {finding.name: finding for finding in findings(path)}
+        assert ("mute" in found) == muted
+        assert found["words"].text == "off: alexa (set while it ran), jarvis (by wake.words)"
+    assert "jarvis" not in found["model"].text
 
 
 def test_a_pulse_takes_some_time() -> None:

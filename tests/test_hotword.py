@@ -1,6 +1,7 @@
 """Whether the satellite listens, and what it says of its words, against a real Mosquitto."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -113,8 +114,8 @@ def test_56_reasons_are_kept_apart_and_only_a_person_takes_back_all() -> None:
     assert listening
 
 
-def test_toggles_of_snips_and_rhasspy_are_obeyed(broker: Mosquitto) -> None:
-    with hotword(broker) as (made, link, subscriber):
+def test_toggles_of_snips_and_rhasspy_are_obeyed(broker: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "daemon.hotword"), hotword(broker) as (made, link, subscriber):
 
         def toggle(way: str, **more: str) -> list[str]:
             topic, reasons = answer(
@@ -128,7 +129,12 @@ def test_toggles_of_snips_and_rhasspy_are_obeyed(broker: Mosquitto) -> None:
         assert toggle("On", sessionId="snips") == [""]
         assert toggle("Off", sessionId="snips") == ["", "dialogueSession"]
         assert toggle("On") == []
+        made.switch(True)
         assert made.listening
+    said = [record.getMessage() for record in caplog.records if record.name == "daemon.hotword"]
+    assert said[0] == "the wake word is off: 'dialogueSession'"
+    assert said[-2:] == ["the wake word is off: 'user', 'dialogueSession'", "the wake word is on again"]
+    assert len(said) == 5
 
 
 def test_questions_are_answered(broker: Mosquitto) -> None:

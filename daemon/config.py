@@ -6,7 +6,6 @@ model and no connection.
 
 from __future__ import annotations
 
-import codecs
 import difflib
 import math
 import re
@@ -19,14 +18,10 @@ import yaml
 from msgspec import Meta, Struct
 
 from daemon.detector import REFRACTORY_S
+from daemon.document import Fault, compose, cut, entries, find, items, one_line, reason, shown, text_of
 from daemon.naming import FALSE_ACCEPTANCE
 
-MAX_FILE_BYTES = 64 * 1024
-MAX_DEPTH = 8  # mappings within mappings; the deepest key, wake.words.NAME.threshold, needs 4
-MAX_SHOWN = 60  # characters of the owner's text in a message
 SHIPPED_MODELS = Path(__file__).resolve().parent.parent / "models" / "shipped"
-TYPOGRAPHIC = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u00ab\u00bb\u00b4"  # quotes that YAML takes for letters
-INVISIBLE = "\u00a0\u2002\u2003\u2007\u2009\u200b\u202f\u2060\ufeff"  # blanks that YAML takes for letters
 SECRET = "mqtt.password"
 
 # The types of the keys: what msgspec checks, and how a message names what would be right.
@@ -160,7 +155,7 @@ class MqttConfig(Struct, frozen=True, forbid_unknown_fields=True):
         try:
             return self.password_file.read_text("utf-8").rstrip("\r\n")
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{self.password_file}: the password cannot be read: {_reason(error)}") from None
+            raise ConfigError(f"{self.password_file}: the password cannot be read: {reason(error)}") from None
 
 
 class HomeAssistantConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,14 +183,6 @@ def load(path: Path | str) -> Config:
     return _Reader(Path(path)).read()
 
 
-class _Fault(Exception):
-    """What is wrong, and the line at which it is, counted from 0; None if no one line is to blame."""
-
-    def __init__(self, what: str, line: int | None = None) -> None:
-        super().__init__(what)
-        self.line = line
-
-
 class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -203,13 +190,13 @@ class _Reader:
 
     def read(self) -> Config:
         try:
-            root = _compose(_text(self._path))
+            root = compose(text_of(self._path))
             config = Config() if root is None else self._build(root, Config, "")
             assert isinstance(config, Config)
             _agree(config, root)
-        except _Fault as fault:
+        except Fault as fault:
             place = "" if fault.line is None else f":{fault.line + 1}"
-            raise ConfigError(f"{self._path}{place}: {_one_line(str(fault))}") from None
+            raise ConfigError(f"{self._path}{place}: {one_line(str(fault))}") from None
         return config
 
     def _build(self, node: yaml.Node, kind: Any, where: str) -> object:
@@ -217,35 +204,35 @@ class _Reader:
         if isinstance(kind, type) and issubclass(kind, Struct):
             types = get_type_hints(kind, include_extras=True)
             built = {}
-            for key, value in _entries(node, where):
+            for key, value in entries(node, where):
                 if key.value not in types:
-                    raise _Fault(_unknown(key.value, where, list(types)), key.start_mark.line)
+                    raise Fault(_unknown(key.value, where, list(types)), key.start_mark.line)
                 built[key.value] = self._build(value, types[key.value], f"{where}{key.value}.")
             return kind(**built)
         if get_origin(kind) is dict:
             section = get_args(kind)[1]
             return {
-                key.value: self._build(value, section, f"{where}{key.value}.") for key, value in _entries(node, where)
+                key.value: self._build(value, section, f"{where}{key.value}.") for key, value in entries(node, where)
             }
         if get_origin(kind) is tuple:
             item = get_args(kind)[0]
-            return tuple(self._leaf(one, item, where.rstrip(".")) for one in _items(node, where.rstrip(".")))
+            return tuple(self._leaf(one, item, where.rstrip(".")) for one in items(node, where.rstrip(".")))
         return self._leaf(node, kind, where.rstrip("."))
 
     def _leaf(self, node: yaml.Node, kind: Any, name: str) -> object:
         exact = _exact(kind)
         description = ("" if exact is kind else "null, or ") + exact.__metadata__[0].description
-        shown = "a value that is not shown" if name == SECRET else _shown(node.value)
-        wrong = f"{name} must be {description}, not {shown}"
+        told = "a value that is not shown" if name == SECRET else shown(node.value)
+        wrong = f"{name} must be {description}, not {told}"
         if not isinstance(node, yaml.ScalarNode):
-            raise _Fault(f"{name} must be {description}, not a list or a mapping", node.start_mark.line)
+            raise Fault(f"{name} must be {description}, not a list or a mapping", node.start_mark.line)
         try:
             value = self._loader.construct_object(node)
             result = msgspec.convert(value, kind, dec_hook=self._resolve)
         except (ValueError, OverflowError, yaml.YAMLError):  # a date with a 13th month, an integer of 5000 digits
-            raise _Fault(wrong + _hint(node, exact), node.start_mark.line) from None
+            raise Fault(wrong + _hint(node, exact), node.start_mark.line) from None
         if isinstance(result, float) and not math.isfinite(result):
-            raise _Fault(wrong, node.start_mark.line)
+            raise Fault(wrong, node.start_mark.line)
         return result
 
     def _resolve(self, kind: type, value: object) -> object:
@@ -260,111 +247,28 @@ class _Reader:
         return shipped if Path(value).name == value and not path.exists() and shipped.exists() else path
 
 
-def _text(path: Path) -> str:
-    try:
-        if path.exists() and not path.is_file():
-            raise _Fault("is not a file")
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except PermissionError as error:
-        raise _Fault(f"cannot be read: {_reason(error)}; run this with sudo") from None
-    except (OSError, ValueError) as error:
-        raise _Fault(f"cannot be read: {_reason(error)}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise _Fault(f"is larger than {MAX_FILE_BYTES // 1024} KB; this is no configuration")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise _Fault("is stored as UTF-16; save it as UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _Fault("is not UTF-8 text; save it as UTF-8", data.count(b"\n", 0, error.start)) from None
-
-
-def _compose(text: str) -> yaml.Node | None:
-    """The node tree of one plain document: no aliases (they can grow without bound), no tags, bounded nesting."""
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise _Fault("anchors (&) and aliases (*) are not used here; quote a text that starts so", _line(event))
-            if getattr(event, "tag", None):
-                raise _Fault("tags (!) are not used here; quote a text that starts so", _line(event))
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise _Fault(f"is nested more than {MAX_DEPTH} deep", _line(event))
-            if isinstance(event, yaml.ScalarEvent) and event.style is None:
-                _plain(event.value, _line(event))
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.reader.ReaderError as error:
-        character = f"U+{error.character:04X}" if isinstance(error.character, int) else repr(error.character)
-        raise _Fault(f"has a control character ({character})", text.count("\n", 0, error.position)) from None
-    except yaml.MarkedYAMLError as error:
-        raise _Fault(*_syntax(error, text.splitlines())) from None
-    return node
-
-
-def _syntax(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[str, int]:
-    mark = error.problem_mark or error.context_mark
-    line = mark.line if mark else 0
-    if line < len(lines) and "\t" in lines[line]:
-        return "has a tab; YAML indents with spaces", line
-    return f"is not valid YAML: {error.problem or error.context}", line
-
-
-def _plain(value: str, line: int) -> None:
-    for character in value:
-        if character in INVISIBLE:
-            raise _Fault(f"has an invisible character (U+{ord(character):04X}); type a plain space instead", line)
-    if value.startswith(tuple(TYPOGRAPHIC)) or value.endswith(tuple(TYPOGRAPHIC)):
-        raise _Fault("has a typographic quote; type a straight ' or \" instead", line)
-
-
-def _entries(node: yaml.Node, where: str) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-    """The keys and values of a mapping; of nothing, if all lines under a key are commented out."""
-    if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null":
-        return
-    if not isinstance(node, yaml.MappingNode):
-        name = where.rstrip(".") or "the file"
-        raise _Fault(f"{name} must hold lines of the form 'key: value'", node.start_mark.line)
-    seen: dict[str, int] = {}
-    for key, value in node.value:
-        line = key.start_mark.line
-        if not isinstance(key, yaml.ScalarNode) or not key.value:
-            raise _Fault("a key must be plain text", line)
-        if key.value in seen:
-            raise _Fault(f"{where}{_cut(key.value)} is set twice, first in line {seen[key.value] + 1}", line)
-        seen[key.value] = line
-        yield key, value
-
-
-def _items(node: yaml.Node, name: str) -> list[yaml.Node]:
-    if not isinstance(node, yaml.SequenceNode):
-        raise _Fault(f"{name} must be a list, such as [a, b]", node.start_mark.line)
-    return list(node.value)
-
-
 def _agree(config: Config, root: yaml.Node | None) -> None:
     """What no single key can be blamed for."""
     if config.audio.source == "file" and config.audio.file is None:
-        raise _Fault("audio.source is file, but audio.file does not say which", _find(root, "audio", "source"))
+        raise Fault("audio.source is file, but audio.file does not say which", find(root, "audio", "source"))
     for key, (host, port) in zip(
         ("host", *(["fallback"] * len(config.mqtt.fallback))), config.mqtt.brokers(), strict=True
     ):
         if key == "host" and ("/" in host or host.count(":") == 1):
-            raise _Fault(
-                f"mqtt.host {_shown(host)} is more than a name or an address; its port goes into mqtt.port",
-                _find(root, "mqtt", "host"),
+            raise Fault(
+                f"mqtt.host {shown(host)} is more than a name or an address; its port goes into mqtt.port",
+                find(root, "mqtt", "host"),
             )
         try:
             host.encode("idna")
         except UnicodeError:
-            raise _Fault(f"mqtt.{key} {_shown(host)} is no name of a host", _find(root, "mqtt", key)) from None
+            raise Fault(f"mqtt.{key} {shown(host)} is no name of a host", find(root, "mqtt", key)) from None
         if not 1 <= port <= 65535:
-            raise _Fault(f"mqtt.{key} {_shown(host)} has no port from 1 to 65535", _find(root, "mqtt", key))
+            raise Fault(f"mqtt.{key} {shown(host)} has no port from 1 to 65535", find(root, "mqtt", key))
     if config.mqtt.password is not None and config.mqtt.password_file is not None:
-        raise _Fault("set mqtt.password or mqtt.password_file, not both", _find(root, "mqtt", "password_file"))
+        raise Fault("set mqtt.password or mqtt.password_file, not both", find(root, "mqtt", "password_file"))
     if config.mqtt.username is None and (config.mqtt.password or config.mqtt.password_file):
-        raise _Fault("a password is set, but mqtt.username is not", _find(root, "mqtt", "password"))
+        raise Fault("a password is set, but mqtt.username is not", find(root, "mqtt", "password"))
     _agree_on_tls(config.mqtt.tls, root)
     _agree_on_effects(config, root)
 
@@ -372,36 +276,25 @@ def _agree(config: Config, root: yaml.Node | None) -> None:
 def _agree_on_effects(config: Config, root: yaml.Node | None) -> None:
     """What is wanted, but could never be."""
     if config.hermes.feedback.enabled and config.audio.output is None:
-        raise _Fault("hermes.feedback.enabled needs audio.output", _find(root, "hermes", "feedback", "enabled"))
+        raise Fault("hermes.feedback.enabled needs audio.output", find(root, "hermes", "feedback", "enabled"))
     if config.speakers.enrol_from_afar and not config.hermes.record_examples:
-        line = _find(root, "speakers", "enrol_from_afar")
-        raise _Fault("speakers.enrol_from_afar needs hermes.record_examples", line)
+        line = find(root, "speakers", "enrol_from_afar")
+        raise Fault("speakers.enrol_from_afar needs hermes.record_examples", line)
     for name, word in config.wake.words.items():
         if word.strangers == "mark" and not word.speakers:
-            line = _find(root, "wake", "words", name, "strangers")
-            raise _Fault(f"wake.words.{_cut(name)}.strangers is mark, but speakers names nobody", line)
+            line = find(root, "wake", "words", name, "strangers")
+            raise Fault(f"wake.words.{cut(name)}.strangers is mark, but speakers names nobody", line)
 
 
 def _agree_on_tls(tls: TlsConfig, root: yaml.Node | None) -> None:
     if tls != TlsConfig() and not tls.enabled:
-        raise _Fault("mqtt.tls.enabled is false, so that nothing else in mqtt.tls counts", _find(root, "mqtt", "tls"))
+        raise Fault("mqtt.tls.enabled is false, so that nothing else in mqtt.tls counts", find(root, "mqtt", "tls"))
     if tls.key_file is not None and tls.certificate_file is None:
-        raise _Fault("a key is set, but mqtt.tls.certificate_file is not", _find(root, "mqtt", "tls", "key_file"))
-
-
-def _find(node: yaml.Node | None, *keys: str) -> int | None:
-    """The line of the key at this path."""
-    line = None
-    for wanted in keys:
-        entries = node.value if isinstance(node, yaml.MappingNode) else []
-        for key, value in entries:
-            if key.value == wanted:
-                line, node = key.start_mark.line, value
-    return line
+        raise Fault("a key is set, but mqtt.tls.certificate_file is not", find(root, "mqtt", "tls", "key_file"))
 
 
 def _unknown(key: str, where: str, known: list[str]) -> str:
-    message = f"unknown key '{where}{_cut(key)}'"
+    message = f"unknown key '{where}{cut(key)}'"
     near = difflib.get_close_matches(key.lower(), known, 1)
     if key.lower() not in known:
         near = [name for name in _names(Config, "") if name.rpartition(".")[2] == key.lower()] + near
@@ -436,24 +329,3 @@ def _hint(node: yaml.ScalarNode, kind: Any) -> str:
         return f"; did you mean '{near[0]}'?"
     text = kind in (Text, Topic, File) and node.tag != "tag:yaml.org,2002:str" and node.value
     return "; put it in quotes" if text else ""
-
-
-def _line(event: yaml.Event) -> int:
-    assert event.start_mark is not None  # every event of a text has its place in it
-    return event.start_mark.line
-
-
-def _shown(value: object) -> str:
-    return repr(_cut(str(value)))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from daemon.config import MAX_FILE_BYTES, SHIPPED_MODELS, Config, ConfigError, WordConfig, load
+from daemon.config import SHIPPED_MODELS, Config, ConfigError, WordConfig, load
+from daemon.document import MAX_FILE_BYTES
 
 FOLDER = Path(__file__).resolve().parent.parent / "config"
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"

@@ -27,7 +27,6 @@ ffibuilder.set_source(
     '#include "api.h"',
     sources=[str(path.relative_to(ROOT)) for path in SOURCES],
     include_dirs=[str(HERE.relative_to(ROOT))],
-    libraries=["m"],
     extra_compile_args=FLAGS,
     py_limited_api=True,
     optional=True,

@@ -11,10 +11,13 @@
 /* Numbers of some signals; what happens to one lane does not depend on the others. */
 #if defined(__SSE2__) || defined(__aarch64__)
 #define LANES 2
-#else
-#define LANES 1
-#endif
 typedef double Lanes __attribute__((vector_size(8 * LANES)));
+#define LANE(numbers, lane) (numbers)[lane]
+#else /* compilers keep a vector of one number in memory */
+#define LANES 1
+typedef double Lanes;
+#define LANE(numbers, lane) (numbers)
+#endif
 
 /* Transforms `length` numbers in `signal`; `work` has room for as many. Returns the one of both that holds the real
    part of bin 0, the real and the imaginary part of bin 1, of bin 2, ..., and the real part of bin `length` / 2.

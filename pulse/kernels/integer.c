@@ -9,11 +9,10 @@
 #include "engine.h"
 
 enum { DEEPEST = 1 << 15, LARGEST_BIAS = 1 << 30, LARGEST_LEFT = 31 };
+enum { LOADED = 16 }; /* bytes beyond what is multiplied that some load beforehand */
 
-const int16_t TANH_NODES[SEGMENTS + 1] = {
-    0, 4075, 8025, 11743, 15143, 18173, 20813, 23066, 24956, 26519, 27797,
-    28830, 29660, 30322, 30847, 31262, 31589, 31846, 32048, 32206, 32329, 32426,
-    32501, 32560, 32606, 32642, 32670, 32691, 32708, 32721, 32732, 32740, 32746};
+#define START(number, start, end) start,
+const int16_t TANH_NODES[SEGMENTS + 1] = {TANH_SEGMENTS(START) 32746};
 
 static const Integers *integers_of(const Instructions *instructions) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -21,7 +20,11 @@ static const Integers *integers_of(const Instructions *instructions) {
     if (instructions != &portable_instructions) return &avx2_integers;
 #endif
     (void)instructions;
+#if defined(__ARM_FEATURE_SIMD32)
+    return &arm_integers;
+#else
     return &portable_integers;
+#endif
 }
 
 typedef struct {
@@ -146,7 +149,7 @@ static void describe(IntegerProduct *p, Engine *engine, const Step *step) {
     p->zero = (int)step->parameters[TO_ZERO];
     p->sums = out->kind == INT32;
     if (addend->room >= 0) p->addend_item = addend->strides[2], p->addend_filter = addend->strides[3];
-    p->gathered = engine_memory(engine, (size_t)(p->integers->frames * p->integers->wide) * (size_t)p->depth);
+    p->gathered = engine_memory(engine, (size_t)(p->integers->frames * p->integers->wide) * (size_t)p->depth + LOADED);
 }
 
 static size_t all_panels(const IntegerProduct *p) {
@@ -175,7 +178,7 @@ static const char *prepare_conv(Engine *engine, Step *step) {
         c->out_move[axis] = v[OUT].strides[axis];
         if (v[ADDEND].room >= 0) c->addend_move[axis] = v[ADDEND].strides[axis];
     }
-    char *panel = engine_memory(engine, c->panel_bytes * (size_t)c->group);
+    char *panel = engine_memory(engine, c->panel_bytes * (size_t)c->group + LOADED);
     if (!panel || !p->row || !p->tap || !p->gathered) return "needs more memory than there is";
     c->panels = panel;
     for (ptrdiff_t group = 0; group < c->group; group++) {

@@ -50,11 +50,23 @@ typedef struct Integers {
 extern const Integers portable_integers;
 #if defined(__x86_64__) || defined(__i386__)
 extern const Integers avx2_integers, vnni_integers;
+#elif defined(__ARM_FEATURE_SIMD32)
+extern const Integers arm_integers;
 #endif
 
 /* tanh in parts of 2^15 at the ends of its segments, from 0 to 4 */
 extern const int16_t TANH_NODES[SEGMENTS + 1];
 
+/* The number of each segment, and tanh at its start and at its end. */
+#define TANH_SEGMENTS(S) \
+    S(0, 0, 4075) S(1, 4075, 8025) S(2, 8025, 11743) S(3, 11743, 15143) \
+    S(4, 15143, 18173) S(5, 18173, 20813) S(6, 20813, 23066) S(7, 23066, 24956) \
+    S(8, 24956, 26519) S(9, 26519, 27797) S(10, 27797, 28830) S(11, 28830, 29660) \
+    S(12, 29660, 30322) S(13, 30322, 30847) S(14, 30847, 31262) S(15, 31262, 31589) \
+    S(16, 31589, 31846) S(17, 31846, 32048) S(18, 32048, 32206) S(19, 32206, 32329) \
+    S(20, 32329, 32426) S(21, 32426, 32501) S(22, 32501, 32560) S(23, 32560, 32606) \
+    S(24, 32606, 32642) S(25, 32642, 32670) S(26, 32670, 32691) S(27, 32691, 32708) \
+    S(28, 32708, 32721) S(29, 32721, 32732) S(30, 32732, 32740) S(31, 32740, 32746)
 static inline int32_t scaled(int32_t x, int32_t multiplier, int left) {
     int32_t shifted = (int32_t)((uint32_t)x << left);
 #if defined(__ARM_FEATURE_SIMD32)

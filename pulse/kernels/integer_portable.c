@@ -4,36 +4,16 @@
 
 #include "integer.h"
 
-#if defined(__ARM_FEATURE_SIMD32)
-#include <arm_acle.h>
-#include "integer_arm.h"
-enum { GROUP = 2 };
-#else
-enum { GROUP = 0 };
-#endif
-enum { ITEMS = 8 };
+enum { GROUP = 0, ITEMS = 8 };
 
 /* sums[i] += row i / 2 times filter i % 2 */
 static void dots(int32_t sums[4], const int16_t *x, const int16_t *y, const int16_t *w, ptrdiff_t depth) {
-#if defined(HAS_DOTS_ARM)
-    const ptrdiff_t fours = depth / 4;
-    if (fours) dots_arm(sums, x, y, w, fours);
-    x += 4 * fours, y += 4 * fours, w += 8 * fours, depth -= 4 * fours;
-#endif
     int32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];
-#if defined(__ARM_FEATURE_SIMD32)
-    for (ptrdiff_t k = 0; k < depth; k += 2, w += 4) {
-        int16x2_t xs, ys, vs, ws;
-        memcpy(&xs, x + k, 4), memcpy(&ys, y + k, 4), memcpy(&vs, w, 4), memcpy(&ws, w + 2, 4);
-        a = __smlad(xs, vs, a), b = __smlad(xs, ws, b), c = __smlad(ys, vs, c), d = __smlad(ys, ws, d);
-    }
-#else
     const int16_t *v = w + depth;
     for (ptrdiff_t k = 0; k < depth; k++) {
         a += x[k] * w[k], b += x[k] * v[k];
         c += y[k] * w[k], d += y[k] * v[k];
     }
-#endif
     sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
 }
 

@@ -11,8 +11,8 @@
 
 enum { ITEMS = 8, FOUR = 4, SPARE = 16 }; /* SPARE: bytes before the gathered items that are loaded in vain */
 
-/* sums[item][filter] = bias[filter] + numbers of the item times weights of the filter, for `pairs` pairs of items from x
-   and the panel's two filters, over four times `fours` numbers.
+/* sums[item][filter] = bias[filter] + numbers of the item times weights of the filter, over four times `fours` numbers,
+   for `pairs` pairs of items from x and the two filters of a panel.
 
    From the last number to the first, so that the end is where the stack pointer is: all other registers are needed, as
    what is loaded can be multiplied four cycles later. On the stack lie where the next sums go, the end of the next
@@ -235,8 +235,8 @@ __asm__(
     ".size gates_arm, .-gates_arm\n\t"
     ".popsection");
 
-static void finish_gates(const IntegerProduct *p, const char *panel, int8_t *out, const int32_t (*sums)[2], int items) {
-    const int32_t *m = (const int32_t *)panel + 2;
+static void finish_gates(const IntegerProduct *p, const int32_t m[2], int8_t *out, const int32_t (*sums)[2],
+                         int items) {
     const Gates gates = {TANH_LINES + SEGMENTS, {m[0], m[1]}, p->left, p->gain, p->zero, p->out_item, 1 << 14};
     const int whole = items & ~1;
     if (whole) gates_arm(out, sums, &gates, whole / 2);
@@ -254,15 +254,14 @@ static int32_t curved(const IntegerProduct *p, int32_t x) {
 }
 
 /* Sums of two filters; of two items at a time, so that none waits for its own last result. */
-static void finish_sums(const IntegerProduct *p, const char *panel, int32_t *out, const int32_t *addend,
+static void finish_sums(const IntegerProduct *p, const int32_t multiplier[2], int32_t *out, const int32_t *addend,
                         const int32_t (*sums)[2], int items) {
-    const int32_t *multiplier = (const int32_t *)panel + 2;
     const int32_t first = multiplier[0], second = multiplier[1], left = p->left, nothing = 0;
     const ptrdiff_t more = addend ? p->addend_item : 0, next = addend ? p->addend_filter : 0;
     if (!addend) addend = &nothing;
     for (int i = 0; i < items; i += 2) {
-        const ptrdiff_t move = i + 1 < items ? p->out_item : 0, apart = i + 1 < items ? more : 0;
-        const int j = i + 1 < items ? i + 1 : i;
+        const int two = i + 1 < items, j = i + two;
+        const ptrdiff_t move = two ? p->out_item : 0, apart = two ? more : 0;
         uint32_t a = (uint32_t)addend[0], b = (uint32_t)addend[next];
         uint32_t c = (uint32_t)addend[apart], d = (uint32_t)addend[apart + next];
         a += (uint32_t)scaled(sums[i][0], first, left), b += (uint32_t)scaled(sums[i][1], second, left);
@@ -286,16 +285,16 @@ static void finish(const IntegerProduct *p, int32_t multiplier, char *out, const
 static void block(const IntegerProduct *p, const char *panel, char *out, const int32_t *addend, int items) {
     const size_t bytes = panel_bytes(p->integers, p->depth, 2);
     const ptrdiff_t item = p->sums ? 4 : 1, step = p->activation == GATE ? 1 : 2;
-    for (ptrdiff_t filter = 0; filter < p->made; filter += step, panel += bytes) {
+    for (ptrdiff_t filter = 0; filter < p->made; filter += step, panel += bytes, out += step * item) {
+        const int32_t *multiplier = (const int32_t *)panel + 2;
         int32_t made[ITEMS][2];
         const int32_t (*sums)[2] = (const int32_t (*)[2])made;
         dots_arm(made, (const char *)p->gathered + SPARE, panel, (int)(p->depth / FOUR), (items + 1) / 2);
-        const int32_t *more = addend ? addend + filter * p->addend_filter : NULL;
-        if (p->activation == GATE) finish_gates(p, panel, (int8_t *)out + filter, sums, items);
-        else if (p->sums && filter + 1 < p->made) finish_sums(p, panel, (int32_t *)out + filter, more, sums, items);
+        if (p->activation == GATE) finish_gates(p, multiplier, (int8_t *)out, sums, items);
+        else if (p->sums && filter + 1 < p->made) finish_sums(p, multiplier, (int32_t *)out, addend, sums, items);
         else for (int i = 0; i < 2 && filter + i < p->made; i++)
-            finish(p, ((const int32_t *)panel)[2 + i], out + item * (filter + i),
-                   more ? more + i * p->addend_filter : NULL, &sums[0][i], items);
+            finish(p, multiplier[i], out + i * item, addend ? addend + i * p->addend_filter : NULL, &sums[0][i], items);
+        addend = addend ? addend + step * p->addend_filter : NULL;
     }
 }
 
@@ -318,10 +317,16 @@ static void multiply(const IntegerProduct *p, const char *panels, const int8_t *
 }
 
 static void narrow(const Narrowing *n, int8_t *out, const int32_t *x) {
-    const int32_t multiplier = n->multiplier, left = n->left, zero = n->zero;
+    const int32_t m = n->multiplier, left = n->left, zero = n->zero;
     for (ptrdiff_t row = 0; row < n->rows; row++, out += n->out_move, x += n->x_move) {
-#pragma GCC unroll 4
-        for (ptrdiff_t i = 0; i < n->count; i++) out[i] = (int8_t)__ssat(scaled(x[i], multiplier, left) + zero, 8);
+        ptrdiff_t i = 0;
+        for (; i + 4 <= n->count; i += 4) { /* so that none waits for its own last result */
+            const int32_t a = scaled(x[i], m, left), b = scaled(x[i + 1], m, left);
+            const int32_t c = scaled(x[i + 2], m, left), d = scaled(x[i + 3], m, left);
+            out[i] = (int8_t)__ssat(a + zero, 8), out[i + 1] = (int8_t)__ssat(b + zero, 8);
+            out[i + 2] = (int8_t)__ssat(c + zero, 8), out[i + 3] = (int8_t)__ssat(d + zero, 8);
+        }
+        for (; i < n->count; i++) out[i] = (int8_t)__ssat(scaled(x[i], m, left) + zero, 8);
     }
 }
 

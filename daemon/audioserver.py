@@ -43,6 +43,7 @@ class AudioServer:
         self._software = software
         self._done = done
         self._topic = f"hermes/audioServer/{site_id}"
+        self._replay_topic = f"{self._topic}/replayResponse"
         self.streams = Streams(self.recent, self.clock, link.stream, timed=config.frames == "timed")
         self._activity = Activity()
         self._lost_until = 0.0  # monotonic: until then, what is asked for is about a wake word that another answers
@@ -68,7 +69,7 @@ class AudioServer:
         """Take (n,) samples that start at `first`, in at `now_ns`: keep them, and send what somebody waits for."""
         self.recent.push(first, block)
         self.clock.heard(self.recent.next_sample, now_ns)
-        self.streams.leave(f"{self._topic}/replayResponse")
+        self.streams.leave(self._replay_topic)
         if self._config.voice_activity or self._summaries:
             self._watch(first, block)
 
@@ -129,7 +130,7 @@ class AudioServer:
         signal_ms = asked.start_signal_ms or 0
         wanted = self.clock.sample(signal_ms) if signal_ms > 0 else None
         if self.streams.start(topic, session, wanted, now):
-            self.streams.leave(f"{self._topic}/replayResponse")
+            self.streams.leave(self._replay_topic)
         else:
             log.warning("too many ask for sound at once; session %s gets none", session)
 

@@ -67,10 +67,12 @@ class Detector:
         self._recent.fill(0)
         self._frame = -1
         self._quiet_until = self._warm_up
+        self._near_until = -1  # the last frame whose scores have to do with a posterior that reached its threshold
 
     def set_thresholds(self, thresholds: Sequence[float]) -> None:
         """Detect at other scores from the next frame on; in the order of the words."""
         self._thresholds[:] = thresholds
+        self._near_until = self._frame + self._smoothing - 1
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -81,19 +83,18 @@ class Detector:
 
     def push_all(self, posteriors: NDArray[np.float32]) -> list[Detection]:
         """Take the next frames' posteriors, (frames, words), as `push` takes each; return all that it would return."""
-        if self._may_detect(posteriors):
+        first, count = self._frame + 1, len(posteriors)
+        # While no posterior that counts reaches its threshold, no mean of them can.
+        near = first <= self._near_until or b"\x01" in (posteriors >= self._thresholds).tobytes()
+        if near or first < self._warm_up or count > self._smoothing:
             return [detection for row in posteriors if (detection := self.push(row)) is not None]
-        first = self._frame + 1
-        self._frame += len(posteriors)
-        kept = range(max(first, self._warm_up, self._frame - self._smoothing + 1), self._frame + 1)
-        self._recent[[frame % self._smoothing for frame in kept]] = posteriors[len(posteriors) - len(kept) :]
+        self._frame += count
+        start = first % self._smoothing
+        fits = min(count, self._smoothing - start)
+        self._recent[start : start + fits] = posteriors[:fits]
+        if fits < count:
+            self._recent[: count - fits] = posteriors[fits:]
         return []
-
-    def _may_detect(self, posteriors: NDArray[np.float32]) -> bool:
-        """Whether a posterior that counts reaches its threshold; while none does, no mean of them can."""
-        highest = np.maximum.reduce(self._recent)
-        highest = np.maximum(highest, np.maximum.reduce(posteriors, initial=0))
-        return not (highest < self._thresholds).all()
 
     def push(self, posteriors: NDArray[np.float32]) -> Detection | None:
         """Take the next frame's posteriors, (words,); return the best word at or above its threshold, if there is one.
@@ -104,6 +105,8 @@ class Detector:
         if self._frame < self._warm_up:
             return None
         self._recent[self._frame % self._smoothing] = posteriors
+        if (posteriors >= self._thresholds).any():
+            self._near_until = self._frame + self._smoothing - 1
         if self._frame < self._quiet_until:
             return None
         scores = self.scores

@@ -26,10 +26,11 @@ MELS = 40
 PREEMPHASIS = 0.97
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP
 EPSILON = float(np.finfo(np.float64).eps)  # stands in for an exact zero under the logarithm
-BLOCK_FRAMES = 256  # bounds the working memory when a whole recording is pushed at once
+CHUNK = 256 * HOP  # samples; bounds the working memory when a whole recording is pushed at once
 
 WINDOW_FUNCTIONS: dict[str, Callable[[int], NDArray[np.float64]]] = {"rectangular": np.ones, "hamming": np.hamming}
 METADATA_KEY = "features"
+SAMPLES = np.dtype(np.int16)
 Kernels: TypeAlias = Literal["c", "reference"]
 
 
@@ -114,6 +115,8 @@ class LogMel:
         # Between two edges one triangle rises and the one before it falls, so each bin feeds two filters at most.
         self._rise = position / np.repeat(widths, widths) / FFT
         self._fall = 1 / FFT - self._rise
+        # Pre-emphasised samples from the next frame's start on, at most WINDOW - 1; then the chunk at hand.
+        self._signal = np.empty(WINDOW + CHUNK)
         self.kernels: Kernels = kernels or ("c" if native.BUILT else "reference")
         self._fill = self._bank().fill if self.kernels == "c" else self._fill_in_numpy
         self.reset()
@@ -122,40 +125,50 @@ class LogMel:
         sizes = {"window": WINDOW, "hop": HOP, "fft": FFT, "mels": MELS}
         numbers = {**sizes, "preemphasis": PREEMPHASIS, "epsilon": EPSILON}
         arrays = {"weights": self._window, "twiddles": twiddles(), "rise": self._rise, "fall": self._fall}
-        return native.Bank(numbers, {**arrays, "edges": mel_edges().astype(np.int32)})
+        return native.Bank(numbers, {**arrays, "edges": mel_edges().astype(np.int32)}, self._signal)
 
     def reset(self) -> None:
         """Forget the stream: the next sample is the first."""
-        self._pending = np.empty(0)  # pre-emphasised samples from the next frame's start on, at most WINDOW - 1
-        self._last = 0.0
+        self._waiting = 0  # samples of `_signal`
+        self._last = 0  # sample
 
     def push(self, block: NDArray[np.int16]) -> NDArray[np.float32]:
         """Take (n,) samples of int16; return the frames that they complete, (m, MELS) float32, m >= 0."""
-        if block.dtype != np.int16 or block.ndim != 1:
-            raise ValueError(f"samples must be int16 of shape (n,), not {block.dtype} of shape {block.shape}")
-        if not len(block):
-            return np.empty((0, MELS), np.float32)
-        waiting = len(self._pending)
-        signal = np.empty(waiting + len(block))
-        signal[:waiting] = self._pending
-        count = max(0, (len(signal) - OVERLAP) // HOP)
-        frames = np.empty((count, MELS), np.float32)
-        self._fill(frames, signal, block, self._last)
-        self._last = float(block[-1])
-        self._pending = signal[count * HOP :].copy()
+        frames, made = np.empty((self._completed(len(block)), MELS), np.float32), 0
+        for start in range(0, max(1, len(block)), CHUNK):
+            made += self.fill(block[start : start + CHUNK], frames, made)
         return frames
 
+    def fill(self, block: NDArray[np.int16], frames: NDArray[np.float32], row: int) -> int:
+        """Take samples as `push` does, at most `CHUNK`; write what they complete to rows of `frames` (n, MELS) from one
+        on, and return how many these are: n / HOP, rounded up, at most.
+        """
+        if block.dtype != SAMPLES or block.ndim != 1:
+            raise ValueError(f"samples must be int16 of shape (n,), not {block.dtype} of shape {block.shape}")
+        if not len(block):
+            return 0
+        count = self._completed(len(block))
+        self._fill(frames[row : row + count], self._waiting, np.ascontiguousarray(block), self._last)
+        self._waiting += len(block) - count * HOP
+        self._last = block.item(-1)
+        return count
+
+    def _completed(self, samples: int) -> int:
+        """How many frames so many samples complete."""
+        return max(0, (self._waiting + samples - OVERLAP) // HOP)
+
     def _fill_in_numpy(
-        self, frames: NDArray[np.float32], signal: NDArray[np.float64], block: NDArray[np.int16], last: float
+        self, frames: NDArray[np.float32], waiting: int, block: NDArray[np.int16], last: int
     ) -> None:
-        """Append the block, pre-emphasised, to what waits in `signal`; make the frames of that."""
-        fresh = signal[len(signal) - len(block) :]
+        """Append the block, pre-emphasised, to what waits; make the frames of that, and keep what waits then."""
+        end, used = waiting + len(block), len(frames) * HOP
+        fresh = self._signal[waiting:end]
         fresh[:] = block
         fresh[1:] -= PREEMPHASIS * block[:-1]
         fresh[0] -= PREEMPHASIS * last
-        for start in range(0, len(frames), BLOCK_FRAMES):
-            stop = min(len(frames), start + BLOCK_FRAMES)
-            frames[start:stop] = self._transform(signal[start * HOP : stop * HOP + OVERLAP])
+        if used:
+            frames[:] = self._transform(self._signal[: used + OVERLAP])
+            self._signal[: end - used] = self._signal[used:end].copy()
 
     def _transform(self, signal: NDArray[np.float64]) -> NDArray[np.float64]:
         windows = np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[::HOP] * self._window  # (frames, WINDOW)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import pulse
 from daemon.aggregate import Aggregator
 from daemon.detector import Detection, Detector, end_of
-from daemon.features import FRAMES_PER_SECOND, MELS, SAMPLE_RATE, LogMel
+from daemon.features import FRAMES_PER_SECOND, HOP, MELS, SAMPLE_RATE, LogMel
 from daemon.memory import Memory
 from daemon.model import WakeModel
 
@@ -39,6 +39,7 @@ class Listener:
         self.warm_up = end_of(model.plan.delay[0])  # samples after which a word can be detected
         self._features = LogMel(model.window_function)
         self._state = pulse.State(model.plan)
+        self._posteriors = self._state.outputs[0][0, :, 1:]  # (pulse, words), or (pulse, words * parts)
         self._detector = Detector(
             [(word, thresholds.get(word, np.inf)) for word in self._words],
             smoothing=model.smoothing,
@@ -51,7 +52,9 @@ class Listener:
             self._aggregator = Aggregator(model.parts, len(model.words), warm_up=model.plan.delay[0])
         self._scores = np.zeros((self.pulse, len(model.words)), np.float32)  # of words that are heard part by part
         self._memory = memory
-        self._frames = np.zeros((1, self.pulse, MELS), np.float32)  # of the pulse that is being filled
+        self._frames = np.zeros((2 * self.pulse, MELS), np.float32)  # of the pulse that is being filled, and the next
+        self._pulse, self._next = self._frames[: self.pulse], self._frames[self.pulse :]
+        self._given = self._pulse[None]  # (1, pulse, MELS)
         self._start(0)
 
     def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
@@ -81,14 +84,13 @@ class Listener:
             self._start(first_sample)
         self._next_sample += len(block)
         detections: list[Detection] = []
-        frames = self._features.push(block)
-        while len(frames):
-            fresh, frames = frames[: self.pulse - self._filled], frames[self.pulse - self._filled :]
-            self._frames[0, self._filled : self._filled + len(fresh)] = fresh
-            self._filled += len(fresh)
-            if self._filled == self.pulse:
-                self._filled = 0
-                detections.extend(self._run())
+        most = self.pulse * HOP
+        for start in range(0, len(block), most):
+            self._filled += self._features.fill(block[start : start + most], self._frames, self._filled)
+            if self._filled >= self.pulse:
+                detections += self._run()
+                self._filled -= self.pulse
+                self._pulse[:] = self._next
         return detections
 
     def finish(self) -> list[Detection]:
@@ -97,9 +99,9 @@ class Listener:
 
     def _run(self) -> list[Detection]:
         if self._memory is not None:
-            self._memory.push(self._frames[0])
-        (posteriors,) = self._state.run(self._frames)  # (1, pulse, 1 + words), or (1, pulse, 1 + words * parts)
-        found = posteriors[0, :, 1:]
+            self._memory.push(self._pulse)
+        self._state.run(self._given)
+        found = self._posteriors
         if self._aggregator is not None:
             self._aggregator.push_all(found, self._scores)
             found = self._scores

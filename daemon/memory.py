@@ -27,12 +27,14 @@ class Memory:
 
     def push(self, frames: Floats) -> None:
         """Take the next (n, MELS) frames; n is at most what is kept."""
-        size = len(self._frames)
-        start = self._count % size
-        head = min(len(frames), size - start)
-        self._frames[start : start + head] = frames[:head]
-        self._frames[: len(frames) - head] = frames[head:]
-        self._count += len(frames)
+        start, count = self._count % len(self._frames), len(frames)
+        head = min(count, len(self._frames) - start)
+        if head == count:  # without a slice, as this is done for every pulse
+            self._frames[start : start + count] = frames
+        else:
+            self._frames[start:] = frames[:head]
+            self._frames[: count - head] = frames[head:]
+        self._count += count
 
     @property
     def past_sample(self) -> int:

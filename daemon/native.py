@@ -35,22 +35,22 @@ def described() -> str:
 
 
 class Bank:
-    """What frames are made with, as api.h names it, ready for C."""
+    """What frames are made with, as api.h names it, and the memory `signal` for what waits, ready for C."""
 
-    def __init__(self, numbers: Mapping[str, float], arrays: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(
+        self, numbers: Mapping[str, float], arrays: Mapping[str, NDArray[Any]], signal: NDArray[np.float64]
+    ) -> None:
         if not BUILT:
             raise ValueError("features: C is not built here; install wakepulse where there is a C compiler")
         if numbers["fft"] > _kernels.lib.MAX_FFT:
             raise ValueError(f"features: C takes an FFT of {_kernels.lib.MAX_FFT} at most")
         pointers = {name: _kernels.ffi.from_buffer(_TYPES[array.dtype.name], array) for name, array in arrays.items()}
         self._bank = _kernels.ffi.new("Bank *", {**numbers, **pointers})
+        self._signal = _kernels.ffi.from_buffer("double[]", signal)
         self._kept = pointers
         self._log_mel, self._from_buffer = _kernels.lib.log_mel, _kernels.ffi.from_buffer
 
-    def fill(
-        self, frames: NDArray[np.float32], signal: NDArray[np.float64], block: NDArray[np.int16], last: float
-    ) -> None:
-        """Append the block, pre-emphasised, to what waits in `signal`; make the frames of that."""
-        given = self._from_buffer("int16_t[]", np.ascontiguousarray(block))
-        made, whole = self._from_buffer("float[]", frames), self._from_buffer("double[]", signal)
-        self._log_mel(made, whole, self._bank, len(signal) - len(block), given, len(block), last, len(frames))
+    def fill(self, frames: NDArray[np.float32], waiting: int, block: NDArray[np.int16], last: int) -> None:
+        """Append the block, pre-emphasised, to what waits; make the frames of that, and keep what waits then."""
+        given, made = self._from_buffer("int16_t[]", block), self._from_buffer("float[]", frames)
+        self._log_mel(made, self._signal, self._bank, waiting, given, len(block), last, len(frames))

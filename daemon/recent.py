@@ -31,12 +31,17 @@ class Recent:
         if first != self.next_sample:
             self.clear(first)
         self.next_sample = first + len(block)
-        block = block[-len(self._ring) :]
-        begin = (self.next_sample - len(block)) % len(self._ring)
-        fits = min(len(block), len(self._ring) - begin)
-        self._ring[begin : begin + fits] = 0 if self._hushed else block[:fits]
-        self._ring[: len(block) - fits] = 0 if self._hushed else block[fits:]
-        self.first = max(self.first, self.next_sample - len(self._ring))
+        if self._hushed:
+            block = np.zeros_like(block)
+        begin, size = first % len(self._ring), len(self._ring)
+        if begin + len(block) <= size:
+            self._ring[begin : begin + len(block)] = block
+        else:
+            block = block[-size:]
+            begin = (self.next_sample - len(block)) % size
+            self._ring[begin:] = block[: size - begin]
+            self._ring[: len(block) + begin - size] = block[size - begin :]
+        self.first = max(self.first, self.next_sample - size)
 
     def copy(self, start: int, stop: int) -> NDArray[np.int16]:
         """Samples [start, stop), as far as they are still and already there."""

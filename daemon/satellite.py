@@ -60,6 +60,7 @@ from daemon.words import Setting, Word, effective, known, recalled, thresholds
 log = logging.getLogger(__name__)
 
 SILENCE = 10 * SAMPLE_RATE  # samples of exact zeros that no microphone in a room delivers
+EXPIRE_S = 0.5  # how late what nobody ends may end by itself
 DELIVERY_S = 1.0  # that the last messages are given to come back from the embedded broker
 
 
@@ -100,6 +101,7 @@ class Satellite:
         self._loudness = Loudness()
         self._silent = 0  # samples, up to now
         self._gaps_to_say = 1
+        self._expire_at = 0.0
         self._published = 0
 
     def run(self) -> None:
@@ -235,15 +237,21 @@ class Satellite:
             self._sounds.check()
         self._link.dispatch()
         now = time.monotonic()
-        self._hotword.expire(now)
-        if self._audio.expire(now):
-            log.warning("nobody answered the wake word: is the main device there?")
-            self._give("error")
+        if now >= self._expire_at:
+            self._expire_at = now + EXPIRE_S
+            self._expire(now)
         if self._reloading:
             self._reloading = False
             Thread(target=self._read_again, name="reload", daemon=True).start()
         while self._reloads:
             self._reload(self._reloads.popleft())
+
+    def _expire(self, now: float) -> None:
+        """End what others began and never ended."""
+        self._hotword.expire(now)
+        if self._audio.expire(now):
+            log.warning("nobody answered the wake word: is the main device there?")
+            self._give("error")
 
     def _on_listening(self) -> None:
         """The wake word was turned on or off, or cannot be heard."""
@@ -331,7 +339,7 @@ class Satellite:
             log.warning("the sound has gaps, %d so far: is this machine too busy?", self._listener.gaps)
             self._gaps_to_say = 2 * self._listener.gaps
         self._loudness.push(block)
-        if block.any():
+        if block.item(0) or block.any():  # the first sample alone tells it nearly always
             self._silent = 0
         elif self._silent < SILENCE:
             self._silent += len(block)

@@ -55,7 +55,7 @@ class State:
         made = [self._outside(view) for view in plan.outputs.values()]
         outputs = [array.astype(dtype, copy=False) for array, dtype in zip(made, plan.output_dtypes, strict=True)]
         self._leaving = tuple((to, of) for to, of in zip(outputs, made, strict=True) if to is not of)
-        self._outputs = tuple(_frozen(array[...]) for array in outputs)
+        self.outputs = tuple(_frozen(array[...]) for array in outputs)  # what `run` returns, every time
         if kernels == REFERENCE or (kernels is None and not native.BUILT):
             self._walk: _Calls | native.Walk = _Calls(tuple(self._bound(step)) for step in plan.steps)
         else:
@@ -69,7 +69,7 @@ class State:
         self._walk.run()
         for to, of in self._leaving:
             np.copyto(to, of, casting="unsafe")
-        return self._outputs
+        return self.outputs
 
     def timed(self, *inputs: Array) -> list[float]:
         """One pulse as by `run`; the seconds that every step took, in their order."""
@@ -88,7 +88,7 @@ class State:
             if not isinstance(given, np.ndarray) or given.dtype != entry.dtype or given.shape != entry.shape:
                 raise entry.refused(given)
         for entry, given in zip(self._inputs, inputs, strict=True):
-            np.copyto(entry.memory, given)
+            entry.memory[...] = given
 
     def reset(self, stream: int | None = None) -> None:
         """Forget all streams, or the one of that number: the next pulse is its first one."""

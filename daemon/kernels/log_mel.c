@@ -89,4 +89,6 @@ void log_mel(float *frames, double *signal, const Bank *bank, int64_t waiting, c
                 frames[(frame + lane) * bank->mels + mel] = (float)logarithm(own == 0 ? bank->epsilon : own);
             }
     }
+    if (count)
+        memmove(signal, signal + bank->hop * count, (size_t)(waiting + samples - bank->hop * count) * sizeof *signal);
 }

@@ -48,9 +48,9 @@ class Bank:
         self._bank = _kernels.ffi.new("Bank *", {**numbers, **pointers})
         self._signal = _kernels.ffi.from_buffer("double[]", signal)
         self._kept = pointers
-        self._log_mel, self._from_buffer = _kernels.lib.log_mel, _kernels.ffi.from_buffer
+        self._next_frames, self._from_buffer = _kernels.lib.next_frames, _kernels.ffi.from_buffer
 
     def fill(self, frames: NDArray[np.float32], waiting: int, block: NDArray[np.int16], last: int) -> None:
         """Append the block, pre-emphasised, to what waits; make the frames of that, and keep what waits then."""
         given, made = self._from_buffer("int16_t[]", block), self._from_buffer("float[]", frames)
-        self._log_mel(made, self._signal, self._bank, waiting, given, len(block), last, len(frames))
+        self._next_frames(made, self._signal, self._bank, waiting, given, len(block), last, len(frames))

@@ -32,6 +32,6 @@ int main(void) {
     size_t count = (size_t)head->frames * (size_t)bank.mels;
     float *frames = malloc(count * sizeof *frames);
     if (!signal || !frames) return 2;
-    log_mel(frames, signal, &bank, 0, block, head->samples, 0, head->frames);
+    next_frames(frames, signal, &bank, 0, block, head->samples, 0, head->frames);
     return fwrite(frames, sizeof *frames, count, stdout) != count;
 }

@@ -22,7 +22,7 @@ typedef struct {
 /* The frames (count, mels) that `signal` has when `samples` of `block` are appended to it behind its first `waiting`
    ones, pre-emphasised; `last` is the sample before them. What later frames need is moved to its start. A frame is the
    same, bit for bit, however many there are. */
-void log_mel(float *frames, double *signal, const Bank *bank, int64_t waiting, const int16_t *block, int64_t samples,
+void next_frames(float *frames, double *signal, const Bank *bank, int64_t waiting, const int16_t *block, int64_t samples,
              double last, int64_t count);
 
 #endif

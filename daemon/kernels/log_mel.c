@@ -72,7 +72,7 @@ static double logarithm(double x) {
     return (int32_t)exponent * LOG_2 + (2 * s + 2 * s * y * sum);
 }
 
-void log_mel(float *frames, double *signal, const Bank *bank, int64_t waiting, const int16_t *block, int64_t samples,
+void next_frames(float *frames, double *signal, const Bank *bank, int64_t waiting, const int16_t *block, int64_t samples,
              double last, int64_t count) {
     emphasise(signal + waiting, block, samples, last, bank->preemphasis);
     Lanes first[MAX_FFT], second[MAX_FFT], power[MAX_FFT / 2], energy[MAX_FFT / 2];

@@ -250,6 +250,11 @@ class Link:
     def _on_subscribe(
         self, client: paho.Client, userdata: object, number: int, codes: list[ReasonCode], _: object
     ) -> None:
+        assert isinstance(client, Connection)
+        if len(codes) != len(self._subscriptions):
+            wrong = f"confirms {len(codes)} subscriptions, not {len(self._subscriptions)}"
+            self._complain(f"what answers at {client.address} {wrong}: is it an MQTT broker?")
+            return
         for topic, code in zip(self._subscriptions, codes, strict=True):
             if code.is_failure:
                 self._complain(f"the broker refuses the subscription to {topic}: {code}; check its access rules")

@@ -15,6 +15,7 @@ from daemon.features import SAMPLE_RATE
 STOPBAND_DB = 80.0
 ROLLOFF = 0.1  # the filter falls over the last tenth of the band, so nothing above the new half rate folds back
 MAX_PHASES = 1024  # odd rates are rounded to a ratio of numbers this small, a few parts in a million off at most
+MAX_ROWS = 3 * MAX_PHASES  # of the filter's table, by a row's length at an unchanged rate: 2.6 MB
 
 Samples = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ class Resampler:
     """
 
     def __init__(self, rate: int, to: int = SAMPLE_RATE) -> None:
-        ratio = 1 / Fraction(rate, to).limit_denominator(MAX_PHASES)
+        ratio = 1 / Fraction(rate, to).limit_denominator(min(MAX_PHASES, MAX_ROWS * to // rate))
         self._up, self._down = ratio.numerator, ratio.denominator
         self._table = _filter(self._up, self._down)  # (up, taps)
         self._kept = np.zeros(self._table.shape[1] // 2 - 1)  # inputs before the next output's own place, and on

@@ -10,6 +10,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import msgspec
@@ -45,6 +46,8 @@ class SettingsFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._writer = ThreadPoolExecutor(1, "settings")
+        self._lock = Lock()
+        self._waiting: Kept | None = None  # the newest, which a task will write
         self._unreadable = self._complained = False
 
     def read(self) -> Kept:
@@ -63,14 +66,20 @@ class SettingsFile:
 
     def write(self, kept: Kept) -> None:
         """Keep this from now on. Returns at once."""
-        if self._path is not None:
-            self._writer.submit(self._write, self._path, kept)
+        if self._path is None:
+            return
+        with self._lock:
+            known, self._waiting = self._waiting is not None, kept
+        if not known:
+            self._writer.submit(self._write, self._path)
 
     def close(self) -> None:
         """Wait until all is written."""
         self._writer.shutdown()
 
-    def _write(self, path: Path, kept: Kept) -> None:
+    def _write(self, path: Path) -> None:
+        with self._lock:
+            kept, self._waiting = self._waiting, None
         fresh = path.with_suffix(".new")
         try:
             with fresh.open("wb") as file:

@@ -72,7 +72,9 @@ class Streams:
                 return False
             earliest = self._earliest()
             begin = self._recent.next_sample if self._woken is None else self._woken
-            self._streams[topic] = _Stream(begin if wanted is None else max(wanted, earliest), {})
+            if wanted is not None:  # by a clock that may be ahead of ours
+                begin = min(max(wanted, earliest), self._recent.next_sample)
+            self._streams[topic] = _Stream(begin, {})
             self._open_from, self._woken = earliest, None
         ends = self._streams[topic].ends
         if session not in ends and len(ends) >= STREAMS:

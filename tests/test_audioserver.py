@@ -212,6 +212,15 @@ def test_a_stream_that_nobody_ends_ends_by_itself() -> None:
     assert sent == [] and not streams
 
 
+def test_a_start_in_the_future_is_now() -> None:
+    streams, recent, sent = fresh()
+    recent.push(0, NOISE[:SAMPLE_RATE])
+    streams.start("t", "a", 20 * SAMPLE_RATE, 0.0)
+    recent.push(SAMPLE_RATE, NOISE[SAMPLE_RATE:][:FRAME])
+    streams.leave("r")
+    np.testing.assert_array_equal(np.concatenate([sound_of(frame) for frame in sent]), NOISE[SAMPLE_RATE:][:FRAME])
+
+
 def test_the_window_after_a_word_closes_by_itself_and_with_the_last_stream() -> None:
     streams, recent, sent = fresh()
     recent.push(0, NOISE[: 5 * SAMPLE_RATE])

@@ -158,6 +158,33 @@ def test_what_is_no_broker_is_said() -> None:
         assert "no MQTT broker" in lines.get(timeout=10)
 
 
+NO_TOPIC = b"\x30\x07\xd0\x6a\xbb\x00\x00\xae\x00"  # a message whose topic is longer than it
+
+
+@pytest.mark.parametrize(
+    ("version", "answer"),
+    [("3.1.1", b"\x20\x02\x00\x00\x90\x04\x00\x01\x00\x00"), (5, b"\x20\x03\x00\x00\x00\x90\x03\x00\x01\x00")],
+)
+def test_what_speaks_mqtt_badly_is_said_and_tried_again(
+    version: str | int, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.link.PAUSE_S", (0.1, 6.0))
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(10)
+    link = link_to(server.getsockname()[1], version=version)
+    link.handle("test/command", lambda _: None)
+    with server, logged() as lines, running(link):
+        for _ in range(2):
+            with server.accept()[0] as connection:
+                connection.settimeout(10)
+                connection.sendall(answer + NO_TOPIC)
+                while connection.recv(1000):
+                    pass
+        link.check()
+    said = [lines.get_nowait() for _ in range(lines.qsize())]
+    assert sum("subscriptions, not 1: is it an MQTT broker?" in line for line in said) == 2
+
+
 def test_47_a_dead_link_is_an_error(broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
     died = threading.Event()
     monkeypatch.setattr(threading, "excepthook", lambda _: died.set())

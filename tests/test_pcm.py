@@ -1,6 +1,7 @@
 """Samples of any form: how a stream is cut does not matter, and every width says the same."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -35,6 +36,15 @@ def test_a_tone_stays_where_it_is(rate: int) -> None:
     wanted = 10_000 * np.sin(2 * np.pi * hertz * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
     inside = slice(SAMPLE_RATE // 4, -SAMPLE_RATE // 4)
     assert np.abs(resampled(tone, rate, [rate // 3]) - wanted)[inside].max() < 10
+
+
+@pytest.mark.parametrize(("rate", "to"), [(767_249, 44_100), (191_992, 16_000), (7_919, 44_100)])
+def test_no_rate_costs_much_memory(rate: int, to: int) -> None:
+    tracemalloc.start()
+    Resampler(rate, to)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32_000_000
 
 
 def test_a_tone_that_the_new_rate_cannot_hold_is_gone() -> None:

@@ -1,6 +1,7 @@
 """What was set while the satellite ran is there at its next start, and never in the way of it."""
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_78_what_cannot_be_read_is_laid_aside(tmp_path: Path, content: bytes, ca
     written(path, KEPT)
     assert SettingsFile(path).read() == KEPT
     assert path.with_suffix(".unreadable").read_bytes() == content
+
+
+def test_a_slow_disk_is_given_the_newest_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, slow, written_out = tmp_path / "satellite.set.json", threading.Event(), []
+    monkeypatch.setattr("daemon.settings.os.fsync", lambda file: written_out.append(slow.wait(10)))
+    file = SettingsFile(path)
+    for number in range(100):
+        file.write(Kept(words={"computer": Setting((1 + number) / 100)}))
+    file.write(KEPT)
+    slow.set()
+    file.close()
+    assert len(written_out) <= 2
+    assert SettingsFile(path).read() == KEPT
 
 
 def test_69_where_nothing_can_be_written_it_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

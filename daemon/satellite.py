@@ -22,8 +22,6 @@ from types import FrameType
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from daemon import messages, native
 from daemon.afar import Afar, Booth
@@ -37,7 +35,7 @@ from daemon.detector import Detection
 from daemon.discovery import Device
 from daemon.echo import Echo
 from daemon.examples import Examples
-from daemon.features import SAMPLE_RATE
+from daemon.flaws import Flaws
 from daemon.group import Group
 from daemon.home_assistant import HomeAssistant
 from daemon.hotword import Hotword
@@ -59,7 +57,6 @@ from daemon.words import Setting, Word, effective, known, recalled, thresholds
 
 log = logging.getLogger(__name__)
 
-SILENCE = 10 * SAMPLE_RATE  # samples of exact zeros that no microphone in a room delivers
 EXPIRE_S = 0.5  # how late what nobody ends may end by itself
 DELIVERY_S = 1.0  # that the last messages are given to come back from the embedded broker
 
@@ -99,8 +96,7 @@ class Satellite:
         self._microphone: State = "waiting"
         self._listens_from = 0  # sample; a word that ended before it was said while nobody was to listen
         self._loudness = Loudness()
-        self._silent = 0  # samples, up to now
-        self._gaps_to_say = 1
+        self._flaws = Flaws(microphone=config.audio.source == "microphone")
         self._expire_at = 0.0
         self._published = 0
 
@@ -211,7 +207,8 @@ class Satellite:
                 self._examples.hear(sample, block)
                 self._report(self._listener.push(sample, block))
                 self._name()
-                self._notice(block)
+                self._loudness.push(block)
+                self._flaws.push(block, self._listener.gaps)
             self._attend()
             if self._home is not None:
                 self._home.report(time.monotonic(), level_db=self._loudness.db, gaps=self._listener.gaps)
@@ -332,19 +329,6 @@ class Satellite:
         self._use(words)
         if config != self._config:
             log.warning("other changes than of words and audio.muted need a new start")
-
-    def _notice(self, block: NDArray[np.int16]) -> None:
-        """Say what an owner should know of the sound: that it has gaps, ever more rarely, and that it is no sound."""
-        if self._listener.gaps >= self._gaps_to_say:
-            log.warning("the sound has gaps, %d so far: is this machine too busy?", self._listener.gaps)
-            self._gaps_to_say = 2 * self._listener.gaps
-        self._loudness.push(block)
-        if block.item(0) or block.any():  # the first sample alone tells it nearly always
-            self._silent = 0
-        elif self._silent < SILENCE:
-            self._silent += len(block)
-            if self._silent >= SILENCE and self._config.audio.source == "microphone":
-                log.warning("nothing but digital silence for %d s: is the microphone muted?", SILENCE // SAMPLE_RATE)
 
     def _report(self, detections: list[Detection]) -> None:
         for detection in detections:

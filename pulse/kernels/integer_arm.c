@@ -16,7 +16,8 @@ enum { ITEMS = 8, FOUR = 4, SPARE = 16 }; /* SPARE: bytes before the gathered it
 
    From the last number to the first, so that the end is where the stack pointer is: all other registers are needed, as
    what is loaded can be multiplied four cycles later. On the stack lie where the next sums go, the end of the next
-   items, how many pairs are left, and the end of the weights; then the weights, and both biases. */
+   items, how many pairs are left, and the end of the weights; then the weights, 16 bytes for each four, and both
+   biases. */
 void dots_arm(int32_t (*sums)[2], const void *x, const char *panel, int fours, int pairs);
 
 #define INTO(sum, x, w) "smlad " sum ", " x ", " w ", " sum "\n\t"
@@ -150,7 +151,7 @@ static int32_t narrowed(const IntegerProduct *p, int32_t height) {
     return __ssat(product(height, p->gain) + p->zero, 8);
 }
 
-/* What turns the sums of a gate's two filters into int8. */
+/* What turns the sums of a gate's two filters into int8, in the order in which it is loaded. */
 typedef struct {
     const Line *lines; /* of 0 */
     int32_t multiplier[2];
@@ -161,6 +162,7 @@ typedef struct {
 
 /* out[item] = the gate of sums[item], for `pairs` pairs of items */
 void gates_arm(int8_t *out, const int32_t (*sums)[2], const Gates *gates, int pairs);
+_Static_assert(SEGMENT_BITS == 10 && sizeof(Line) == 8, "gates_arm counts on it");
 
 __asm__(
     ".pushsection .text\n\t"

@@ -145,6 +145,8 @@ class LogMel:
         """
         if block.dtype != SAMPLES or block.ndim != 1:
             raise ValueError(f"samples must be int16 of shape (n,), not {block.dtype} of shape {block.shape}")
+        if len(block) > CHUNK:
+            raise ValueError(f"{len(block)} samples are too many at once; {CHUNK} is the most")
         if not len(block):
             return 0
         count = self._completed(len(block))
@@ -157,9 +159,7 @@ class LogMel:
         """How many frames so many samples complete."""
         return max(0, (self._waiting + samples - OVERLAP) // HOP)
 
-    def _fill_in_numpy(
-        self, frames: NDArray[np.float32], waiting: int, block: NDArray[np.int16], last: int
-    ) -> None:
+    def _fill_in_numpy(self, frames: NDArray[np.float32], waiting: int, block: NDArray[np.int16], last: int) -> None:
         """Append the block, pre-emphasised, to what waits; make the frames of that, and keep what waits then."""
         end, used = waiting + len(block), len(frames) * HOP
         fresh = self._signal[waiting:end]

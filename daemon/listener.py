@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import pulse
 from daemon.aggregate import Aggregator
 from daemon.detector import Detection, Detector, end_of
-from daemon.features import FRAMES_PER_SECOND, HOP, MELS, SAMPLE_RATE, LogMel
+from daemon.features import CHUNK, FRAMES_PER_SECOND, HOP, MELS, SAMPLE_RATE, LogMel
 from daemon.memory import Memory
 from daemon.model import WakeModel
 
@@ -84,7 +84,7 @@ class Listener:
             self._start(first_sample)
         self._next_sample += len(block)
         detections: list[Detection] = []
-        most = self.pulse * HOP
+        most = min(self.pulse * HOP, CHUNK)
         for start in range(0, len(block), most):
             self._filled += self._features.fill(block[start : start + most], self._frames, self._filled)
             if self._filled >= self.pulse:

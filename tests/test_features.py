@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from python_speech_features import fbank
 
 from daemon.features import (
+    CHUNK,
     HOP,
     MELS,
     METADATA_KEY,
@@ -99,6 +100,16 @@ def test_numpy_computes_where_c_is_not_built() -> None:
 def test_c_takes_blocks_that_lie_apart() -> None:
     signal = np.random.default_rng(3).integers(-3000, 3000, 4000).astype(np.int16)
     np.testing.assert_array_equal(LogMel().push(signal[::2]), LogMel().push(signal[::2].copy()))
+
+
+@both
+def test_no_more_is_taken_than_there_is_memory_for(kernels: Kernels) -> None:
+    frames = np.zeros((CHUNK // HOP + 1, MELS), np.float32)
+    with pytest.raises(ValueError, match="too many at once"):
+        LogMel(kernels=kernels).fill(np.zeros(CHUNK + 1, np.int16), frames, 0)
+    signal = np.random.default_rng(4).integers(-3000, 3000, 2 * CHUNK + 7).astype(np.int16)
+    cuts = [399, CHUNK + 399, CHUNK + 400]
+    np.testing.assert_array_equal(in_blocks(signal, cuts, "hamming", kernels), LogMel(kernels=kernels).push(signal))
 
 
 @both

@@ -18,7 +18,7 @@ from daemon.words import Setting
 
 SWITCH = {b"ON": True, b"OFF": False}
 BACK = (b"", b"None", b"null")  # what sets a threshold back
-SHOWN = 40  # characters of a refused value
+SHOWN, REFUSED = 40, 400  # characters of a refused value, and of why it is refused
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Control:
         if key == "words":
             self._set_words(message.payload)
         elif key not in self._keys:
-            self._controls.refuse(f"there is nothing to set as {key!r}; there are {', '.join(self._keys)} and words")
+            self._refuse(f"there is nothing to set as {key!r}; there are {', '.join(self._keys)} and words")
         elif message.payload not in SWITCH:
-            self._controls.refuse(f"{key} is set to ON or OFF, not to {_shown(message.payload)}")
+            self._refuse(f"{key} is set to ON or OFF, not to {_shown(message.payload)}")
         else:
             self._keys[key](SWITCH[message.payload])
 
@@ -58,7 +58,7 @@ class Control:
         try:
             wanted = msgspec.json.decode(payload, type=dict[str, Setting])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._controls.refuse(f"words cannot be set to {_shown(payload)}: {error}")
+            self._refuse(f"words cannot be set to {_shown(payload)}: {error}")
             return
         self._adjust(wanted)
 
@@ -72,7 +72,7 @@ class Control:
             setting = Setting(old.threshold, SWITCH[payload])
         else:
             wanted = {"threshold": "a number above 0 and at most 1", "enabled": "ON or OFF"}.get(key, "nothing at all")
-            self._controls.refuse(f"{key} of {word} is set to {wanted}, not to {_shown(payload)}")
+            self._refuse(f"{key!r} of {word!r} is set to {wanted}, not to {_shown(payload)}")
             return
         self._adjust(self.settings | {word: setting})
 
@@ -80,9 +80,13 @@ class Control:
         try:
             self._controls.adjust(settings)
         except ConfigError as error:
-            self._controls.refuse(str(error))
+            self._refuse(str(error))
         else:
             self.settings = settings
+
+    def _refuse(self, why: str) -> None:
+        """What was sent may be as long as a topic can be; what is said of it is logged, and retained."""
+        self._controls.refuse(why if len(why) <= REFUSED else f"{why[:REFUSED]}...")
 
 
 def _number(payload: bytes) -> float:

@@ -42,8 +42,8 @@ class HomeAssistant:
         self._link.event(self._device.wake_topic, msgspec.json.encode(happened))
 
     def report(self, now: float, *, level_db: float, gaps: int) -> None:
-        """Say how the satellite fares, from time to time; `now` in monotonic seconds."""
-        if now < self._report_at:
+        """Say how the satellite fares, from time to time, if a broker is there; `now` in monotonic seconds."""
+        if now < self._report_at or not self._link.connected:
             return
         self._report_at = now + STATUS_S
         memory = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, 1)

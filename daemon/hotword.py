@@ -10,7 +10,7 @@ import msgspec
 
 from daemon import messages
 from daemon.link import Link, Message
-from daemon.listening import OWN, Listening
+from daemon.listening import OWN, SWITCH, Listening
 from daemon.messages import Query, Toggle, Wake, addressed
 from daemon.words import Word
 
@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_ID = "default"  # of the detector, where no word is meant
 SESSION = "dialogueSession"
-SWITCH = "switch"
 
 
 class Hotword:

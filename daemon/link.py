@@ -36,7 +36,7 @@ PAUSE_S = (1.0, 60.0)  # first and longest, between rounds through the brokers
 STEADY_S = 10.0  # a connection that held for so long was a good one
 TAKEOVERS = 3  # connections in a row that were not: another client has our name
 LOOP_S = 1.0
-REASONS = 100  # for dropping, that are told apart
+REASONS, REASON_LENGTH = 100, 200  # for dropping, that are told apart; characters
 
 
 class LinkError(RuntimeError):
@@ -112,6 +112,11 @@ class Link:
     def start(self) -> None:
         """Connect in the background, now and whenever the link is lost."""
         self._thread.start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a broker is there to hear what streams."""
+        return self._client is not None
 
     def check(self) -> None:
         """`LinkError` if the link's thread has died, so that the service manager can start everything anew."""
@@ -201,6 +206,8 @@ class Link:
         finally:
             with self._lock:
                 self._client = None
+            if (left := client.socket()) is not None:
+                left.close()
         return self._lost(client)
 
     def _goes_on(self, client: Connection) -> bool:
@@ -302,6 +309,7 @@ class Link:
 
     def _drop(self, why: str) -> None:
         """Count what is dropped, and say it the first time. The caller holds the lock."""
+        why = why[:REASON_LENGTH]
         if why not in self.dropped and len(self.dropped) < REASONS:
             log.warning("dropped a message: %s", why)
         elif why not in self.dropped:

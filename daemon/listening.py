@@ -1,7 +1,7 @@
 """Whether the satellite listens for its words, and if not, for which reasons: a set that empties itself.
 
 Whoever turns the wake word off has to turn it on again, and may die before that. So every reason that a program gives
-has a time-out; only a person's own has none. Time comes in as monotonic seconds.
+has a time-out; only a person's own have none. Time comes in as monotonic seconds.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 
 OWN = ""  # the reason that gives none: a person's
-TIME_OUT_S = {"dialogueSession": 60.0, "playAudio": 120.0, "ttsSay": 120.0}
-REASONS = 16  # that are kept; the next one counts as a person's
+SWITCH = "switch"  # a person's too
+OTHERS = "others"  # what there is no room for
+TIME_OUT_S = {OWN: math.inf, SWITCH: math.inf, "dialogueSession": 60.0}
+PROGRAM_S = 120.0  # of any other reason, such as playAudio and ttsSay
+REASONS = 16  # that are kept apart
 REASON_LENGTH = 64  # characters
 
 
@@ -32,8 +35,8 @@ class Listening:
         """Hold it off, or hold it off for longer."""
         reason = reason[:REASON_LENGTH]
         if reason not in self._ends and len(self._ends) >= REASONS:
-            reason = OWN
-        self._ends[reason] = now + TIME_OUT_S.get(reason, math.inf)
+            reason = OTHERS
+        self._ends[reason] = now + TIME_OUT_S.get(reason, PROGRAM_S)
 
     def on(self, reason: str) -> None:
         """Take a reason back; a person who gives none takes back all."""

@@ -84,6 +84,8 @@ def test_thresholds_and_words_are_set_and_set_back(tmp_path: Path, broker: Mosqu
         ("volume/computer", "1", "nothing at all"),
         ("mute", "", "ON or OFF"),
         ("colour", "red", "nothing to set as 'colour'"),
+        (f"threshold/{'x' * 40_000}", "0.5", "xxx..."),
+        ("words", f'{{"computer": {{"{"x" * 40_000}": 1}}}}', "xxx..."),
         ("words", "[]", "words cannot be set"),
         ("words", '{"computer": {"treshold": 1}}', "treshold"),
         ("words", json.dumps({word: {"enabled": False} for word in model().words}), "every word off"),

@@ -20,7 +20,7 @@ from daemon.home_assistant import HomeAssistant
 from daemon.messages import Wake, availability
 from daemon.words import Word
 from tests.home_assistant import DISCOVERY_TOPIC, Number, Sensor, Switch, entities
-from tests.mosquitto import Mosquitto, Subscriber
+from tests.mosquitto import Mosquitto, Subscriber, free_port
 from tests.shipped import DEMO, ROOT, model
 from tests.test_link import link_to, running
 from tests.test_satellite import READY_S, mqtt, of_file, satellite
@@ -142,6 +142,12 @@ def test_how_it_fares_is_told_from_time_to_time(broker: Mosquitto) -> None:
         assert shown(of("level"), reports[0]) == "-40.5"
         assert shown(of("dropped"), reports[0]) == "0"
         assert 10 < float(shown(of("memory"), reports[0])) < 10_000
+
+
+def test_without_a_broker_it_waits_and_drops_nothing() -> None:
+    link = link_to(free_port())
+    HomeAssistant(Device("default", "1"), link, prefix="homeassistant").report(100.0, level_db=-40.5, gaps=0)
+    assert not link.dropped
 
 
 def test_it_is_described_again_when_home_assistant_starts(broker: Mosquitto) -> None:

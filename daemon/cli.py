@@ -10,11 +10,11 @@ import os
 import sys
 from pathlib import Path
 
-from daemon import capture, native, service, speaker_verbs
+from daemon import capture, native, service, speaker_verbs, tls
 from daemon.broker import BrokerError
 from daemon.capture import CaptureError, WavFile
 from daemon.config import Config, ConfigError, load
-from daemon.credentials import login, tls_context
+from daemon.credentials import login
 from daemon.detector import Detection
 from daemon.features import SAMPLE_RATE
 from daemon.link import LinkError
@@ -180,7 +180,7 @@ def _check(options: argparse.Namespace) -> int:
     config = _config(options)
     login(config.mqtt)
     if config.mqtt.tls.enabled:
-        tls_context(config.mqtt.tls)
+        tls.context(config.mqtt.tls)
     if config.audio.source == "file":
         open_source(config.audio).close()
     if config.audio.output is not None:

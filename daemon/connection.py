@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import socket
-import ssl
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -49,7 +48,7 @@ class Connection(paho.Client):
         self.on_socket_register_write = lambda *_: None  # or a publisher would write to the socket itself
 
     def open(self, host: str, port: int) -> None:
-        """Look up the broker and connect to it; `OSError` or `ssl.CertificateError` if that fails."""
+        """Look up the broker and connect to it; `OSError` if that fails."""
         limits = None
         if self._is_new:  # the broker then sends nothing that is too large in the first place
             limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -89,12 +88,14 @@ class Connection(paho.Client):
 
 def unreachable(address: str, error: Exception) -> str:
     """What kept us from connecting, in one line."""
-    why = getattr(error, "strerror", None) or error
-    reason = f"no broker at {address} ({why}); listening meanwhile, and trying again"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = f"the certificate of the broker at {address} is not trusted: {error.verify_message}"
-        if any(text in error.verify_message for text in STALE_CLOCK):
+    # Errors of OpenSSL are told by what they carry, as their classes come with OpenSSL.
+    if message := getattr(error, "verify_message", ""):
+        reason = f"the certificate of the broker at {address} is not trusted: {message}"
+        if any(text in message for text in STALE_CLOCK):
             reason += f"; is the clock of this machine right? It says {time.strftime('%Y-%m-%d %H:%M')}"
-    elif isinstance(error, ssl.SSLError):
+    elif hasattr(error, "library"):
         reason = f"no TLS with the broker at {address}: {error.reason or error}; check mqtt.port and mqtt.tls"
+    else:
+        why = getattr(error, "strerror", None) or error
+        reason = f"no broker at {address} ({why}); listening meanwhile, and trying again"
     return reason

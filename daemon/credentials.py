@@ -1,17 +1,13 @@
-"""Who the satellite is to the broker: its name, its login and its certificate. Nothing here is ever logged."""
+"""Who the satellite is to the broker: its name and its login. Nothing here is ever logged."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import secrets
-import socket
-import ssl
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from daemon.config import ConfigError, MqttConfig, TlsConfig
+from daemon.config import ConfigError, MqttConfig
 
 MACHINE_ID = Path("/etc/machine-id")
 CREDENTIALS = "CREDENTIALS_DIRECTORY"  # where systemd puts what LoadCredential= names
@@ -46,41 +42,3 @@ def _credential(name: str) -> str | None:
         return path.read_text("utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: the credential cannot be read: {error}") from None
-
-
-class _Context(ssl.SSLContext):
-    """A context that expects the broker's certificate to be of one name, whatever it is called here."""
-
-    server_name: str | None = None
-
-    def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        if self.server_name is not None:
-            options["server_hostname"] = self.server_name
-        return super().wrap_socket(sock, *arguments, **options)
-
-
-def tls_context(config: TlsConfig) -> ssl.SSLContext:
-    """How to speak to the broker; it is verified, always. `ConfigError` names the file that cannot be used."""
-    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.server_name = config.server_name
-    if config.ca_file is None:
-        context.load_default_certs()
-    else:
-        _use(config.ca_file, lambda: context.load_verify_locations(config.ca_file))
-    if config.certificate_file is not None:
-        certificate, key = config.certificate_file, config.key_file
-        _use(certificate, lambda: context.load_cert_chain(certificate, key, password=_no_password))
-    return context
-
-
-def _use(path: Path, load: Callable[[], object]) -> None:
-    try:
-        load()
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: cannot be used for TLS: {reason}") from None
-
-
-def _no_password() -> str:
-    raise ValueError("its key is encrypted, and nobody is here to type a password")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import ssl
 import threading
 import time
 from collections import deque
@@ -23,9 +22,10 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
+from daemon import tls
 from daemon.config import MqttConfig
 from daemon.connection import CONNECT_S, CONTROL_BYTES, Connection, unreachable
-from daemon.credentials import login, tls_context
+from daemon.credentials import login
 from daemon.outbox import Event, Outbox
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Link:
         self._will = will
         self._notify = notify
         self._login = login(config)
-        self._tls = tls_context(config.tls) if config.tls.enabled else None
+        self._tls = tls.context(config.tls) if config.tls.enabled else None
         self._lock = threading.Lock()
         self._client: Connection | None = None  # that is connected
         self._outbox = Outbox(config.max_event_age_s)
@@ -200,7 +200,7 @@ class Link:
             client.open(host, port)
             while self._goes_on(client) and client.loop(LOOP_S) == MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._tidy(client)
-        except (OSError, ssl.CertificateError) as error:
+        except OSError as error:
             self._complain(unreachable(client.address, error))
             return False
         finally:

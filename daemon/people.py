@@ -79,6 +79,10 @@ class People:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def any(self) -> bool:
+        """Whether anybody is enrolled."""
+        return any(self.folder.glob(f"*{ENDING}"))
+
     def read(self, model: SpeakerModel) -> list[Person]:
         """Everybody whom a model can know, by name; of the others, the log says why they are left out."""
         found = []

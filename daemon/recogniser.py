@@ -1,7 +1,8 @@
 """Names who said a wake word, at once, and once more when what they went on to say has been heard.
 
-Nothing is computed before a word is detected; then the speaker network hears the frames that were kept. A second of
-speech tells little of a voice, so the first answer is often that it is nobody known.
+Nothing is loaded before somebody is enrolled, and nothing computed before a word is detected; then the speaker network
+hears the frames that were kept. A second of speech tells little of a voice, so the first answer is often that it is
+nobody known.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,39 +49,54 @@ class Named:
 class Recogniser:
     """Follows one listener, whose frames go into `memory`."""
 
-    def __init__(self, model: SpeakerModel, *, false_acceptance: float) -> None:
+    def __init__(self, load: Callable[[], SpeakerModel], *, false_acceptance: float) -> None:
+        """`load` is called when somebody is to be known."""
         self.memory = Memory(KEPT_S)
-        self.model, self._false_acceptance = model, false_acceptance
-        self._voice, self._cohort = Voice(model), Cohort(model.cohort)
-        self._home = Household([], self._cohort, false_acceptance=false_acceptance)
+        self._load, self._false_acceptance = load, false_acceptance
+        self._home: Household | None = None  # where somebody is enrolled
         self._followed: Detection | None = None
+
+    @cached_property
+    def model(self) -> SpeakerModel:
+        """`SpeakerError` if it cannot be used."""
+        return self._load()
+
+    @cached_property
+    def _voice(self) -> Voice:
+        return Voice(self.model)
+
+    @cached_property
+    def _cohort(self) -> Cohort:
+        return Cohort(self.model.cohort)
 
     @property
     def names(self) -> set[str]:
         """Of those who can be named."""
-        return {person.name for person in self._home.people}
+        return {person.name for person in self._home.people} if self._home else set()
 
     def know(self, people: People) -> None:
-        """From now on, those who are enrolled can be named; from any thread."""
-        known = people.read(self.model)
+        """From now on, those who are enrolled can be named; from any thread. `SpeakerError` if the model is no use."""
+        known = people.read(self.model) if people.any() else []
         enrolled = [person.enrolled for person in known]
         if {one.name for one in enrolled} != self.names:
             log.info("knows the voices of %s", names(known))
-        self._home = Household(enrolled, self._cohort, false_acceptance=self._false_acceptance)
+        self._home = Household(enrolled, self._cohort, false_acceptance=self._false_acceptance) if enrolled else None
 
     def wake(self, detection: Detection) -> Speakers:
         """Who said a word that was detected just now; empty where nobody is enrolled. What follows is listened to."""
-        if not self._home.people:
+        home = self._home
+        if home is None:
             return ()
         self._followed = detection
-        return self._named(detection).speakers
+        return self._named(detection, home).speakers
 
     def attend(self) -> Named | None:
         """Who said the latest word, once what followed it has been heard; else None."""
-        if self._followed is None or not self._over(self._followed):
+        home = self._home
+        if self._followed is None or home is None or not self._over(self._followed):
             return None
         detection, self._followed = self._followed, None
-        return self._named(detection)
+        return self._named(detection, home)
 
     def _over(self, detection: Detection) -> bool:
         heard_s = (self.memory.past_sample - detection.end_sample) / SAMPLE_RATE
@@ -90,12 +108,12 @@ class Recogniser:
         latest = loudness[-round(SILENCE_S * FRAMES_PER_SECOND) :]
         return bool(latest.max() < np.quantile(loudness, 0.1) + ABOVE_FLOOR)
 
-    def _named(self, detection: Detection) -> Named:
+    def _named(self, detection: Detection, home: Household) -> Named:
         frames = self.memory.since(word_start(self.model, detection.end_sample))
         seconds = WORD_S + (self.memory.past_sample - detection.end_sample) / SAMPLE_RATE
         if len(frames) < self._voice.least:
             return Named(detection, [(None, 1.0)], max(0.0, seconds))
-        found = self._home.hypotheses(self._voice.embed(frames))
+        found = home.hypotheses(self._voice.embed(frames))
         return Named(detection, [(one.name, one.confidence) for one in found], seconds)
 
 
@@ -105,20 +123,25 @@ def recogniser(config: SpeakersConfig, window_function: str) -> Recogniser | Non
 
 
 def of_everybody(config: SpeakersConfig, window_function: str) -> Callable[[], Recogniser | None]:
-    """Makes as many of them as there are listeners, of a model that is read once."""
+    """Makes as many of them as there are listeners, of a model that is read once, when somebody is enrolled."""
     if config.model is None:
         return lambda: None
-    try:
-        model = SpeakerModel.load(config.model)
-        if model.window_function != window_function:
-            raise SpeakerError(f"{model.path} hears other features than the wake word's model; train them alike")
-    except SpeakerError as error:
-        log.warning("nobody will be named, and anybody is listened to: %s", error)
-        return lambda: None
+    load = cache(partial(_load, config.model, window_function))
 
-    def make() -> Recogniser:
-        made = Recogniser(model, false_acceptance=config.false_acceptance)
-        made.know(People(config.folder))
+    def make() -> Recogniser | None:
+        made = Recogniser(load, false_acceptance=config.false_acceptance)
+        try:
+            made.know(People(config.folder))
+        except SpeakerError as error:
+            log.warning("nobody will be named, and anybody is listened to: %s", error)
+            return None
         return made
 
     return make
+
+
+def _load(path: Path, window_function: str) -> SpeakerModel:
+    model = SpeakerModel.load(path)
+    if model.window_function != window_function:
+        raise SpeakerError(f"{path} hears other features than the wake word's model; train them alike")
+    return model

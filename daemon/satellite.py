@@ -50,6 +50,7 @@ from daemon.recogniser import recogniser
 from daemon.settings import SettingsFile
 from daemon.sounds import Sounds
 from daemon.source import EndlessSource, State
+from daemon.speaker import SpeakerError
 from daemon.status import Status
 from daemon.takes import Examiner
 from daemon.watchdog import Watchdog
@@ -175,7 +176,11 @@ class Satellite:
         if not speakers.enrol_from_afar or recogniser is None:
             return
         words, people = thresholds(self._words), People(speakers.folder)
-        booth = Booth(Examiner(recogniser.model, self._model, words, next(iter(words))), recogniser.model, people)
+        try:
+            booth = Booth(Examiner(recogniser.model, self._model, words, next(iter(words))), recogniser.model, people)
+        except SpeakerError as error:
+            log.warning("nobody can be enrolled from afar: %s", error)
+            return
         self._examples.enrol_by(Afar(booth, known=lambda: recogniser.know(people), say=log.info).take)
 
     def _introduce(self) -> None:
@@ -306,7 +311,7 @@ class Satellite:
             if self._recogniser:
                 self._recogniser.know(People(config.speakers.folder))
             self._reloads.append(config)
-        except ConfigError as error:
+        except (ConfigError, SpeakerError) as error:
             self._reloads.append(str(error))
         self._bell.ring()
 

@@ -15,9 +15,10 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from daemon import tls
 from daemon.config import ConfigError, MqttConfig
 from daemon.connection import CONNECT_S
-from daemon.credentials import login, tls_context
+from daemon.credentials import login
 from daemon.link import LinkError
 from daemon.watch import STREAM_S, TOPICS, Watch
 
@@ -48,7 +49,7 @@ class Tap:
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.username_pw_set(*login(config))
         if config.tls.enabled:
-            self._client.tls_set_context(tls_context(config.tls))
+            self._client.tls_set_context(tls.context(config.tls))
         self._client.connect_timeout = CONNECT_S
         self._client.reconnect_delay_set(RECONNECT_S, RECONNECT_S)
         self._client.on_connect = self._on_connect

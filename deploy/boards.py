@@ -1,4 +1,4 @@
-"""Emulated boards: boots Debian on one, installs the package there and puts it through its paces (board_check.sh).
+"""Emulated boards: boots Debian on one, installs the package there and puts it through its paces (board/check.sh).
 
     python -m deploy.boards [zero|zero2]        as root; exit status 0 if all went well
 
@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import wave
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def run(board: Board, folder: Path, limit_s: float) -> bool:
     command += ["-nographic", "-serial", "stdio", "-monitor", "none", "-append", _append(board)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as machine:
         try:
-            return _watch(machine, time.monotonic() + limit_s)
+            return _watch(machine, limit_s)
         finally:
             machine.kill()
 
@@ -109,20 +110,19 @@ def _append(board: Board) -> str:
     return f"{QUIET} systemd.clock_usec={time.time_ns() // 1000} {board.append}"
 
 
-def _watch(machine: subprocess.Popen[bytes], deadline: float) -> bool:
+def _watch(machine: subprocess.Popen[bytes], limit_s: float) -> bool:
+    """Show each line with the time since the start on this machine, beside that of the board, until the verdict."""
     assert machine.stdout
-    os.set_blocking(machine.stdout.fileno(), False)
-    said = b""
-    while time.monotonic() < deadline and machine.poll() is None and b"Kernel panic" not in said:
-        part = machine.stdout.read()
-        if not part:
-            time.sleep(0.1)
-            continue
-        sys.stdout.buffer.write(part)
-        sys.stdout.buffer.flush()
-        said += part
-        if found := VERDICT.search(said):
-            return found[1] == b"PASSED"
+    timer = threading.Timer(limit_s, machine.kill)
+    timer.start()
+    begun = time.monotonic()
+    try:
+        for line in machine.stdout:
+            print(f"{time.monotonic() - begun:7.1f} s  {line.decode(errors='replace').rstrip()}", flush=True)
+            if (found := VERDICT.search(line)) or b"Kernel panic" in line:
+                return found is not None and found[1] == b"PASSED"
+    finally:
+        timer.cancel()
     return False
 
 

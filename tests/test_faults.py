@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from daemon.config import ConfigError, TlsConfig
-from daemon.credentials import CREDENTIALS, client_name, login, tls_context
+from daemon.credentials import CREDENTIALS, client_name, login
 from daemon.link import UNSENT, Link, Message
 from daemon.status import Status
+from daemon.tls import context as tls_context
 from tests.certificates import Authority
 from tests.mosquitto import Mosquitto, Subscriber, free_port
 from tests.proxy import Proxy

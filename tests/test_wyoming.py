@@ -281,7 +281,7 @@ def test_a_unix_socket_serves_as_well_and_sigterm_ends_it_under_a_client(tmp_pat
 
 def enrol(folder: Path, name: str) -> str:
     """Enrol who says the word in the shipped recording; the configuration that knows them."""
-    known = Recogniser(speaker_model(), false_acceptance=0.05)
+    known = Recogniser(speaker_model, false_acceptance=0.05)
     listener, first, found = Listener(model(), {"computer": 0.3}, refractory_s=1.0, memory=known.memory), 0, []
     while not found:
         found, first = listener.push(first, sound()[first : first + 1280]), first + 1280

@@ -4,14 +4,18 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from daemon import cli
 from daemon.afar import Afar, Booth
+from daemon.config import SpeakersConfig
 from daemon.features import SAMPLE_RATE
 from daemon.people import People, wav
+from daemon.recogniser import recogniser
 from daemon.recording import read
+from daemon.speaker import SpeakerError
 from daemon.takes import Examiner
 from tests.mosquitto import Mosquitto, Subscriber
 from tests.shipped import DEMO as DEMO_WAV
@@ -119,6 +123,19 @@ def test_the_event_names_who_spoke_and_is_refined(home: Path, tmp_path: Path) ->
     first = next(one for one in refined if one["modelId"] == WORD)
     assert first["detectionSignalMs"] == mine["detectionSignalMs"]
     assert first["speaker"] == "ana"
+
+
+def test_the_speaker_model_is_loaded_for_somebody_alone(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = SpeakersConfig(model=tmp_path / "none.plan", folder=tmp_path / "nobody")
+    nobody = recogniser(config, model().window_function)
+    assert nobody is not None
+    assert nobody.names == set()
+    with pytest.raises(SpeakerError, match=r"none\.plan"):
+        nobody.know(People(home / "people"))
+    assert recogniser(msgspec.structs.replace(config, folder=home / "people"), model().window_function) is None
+    assert "nobody will be named" in caplog.text
 
 
 @pytest.mark.parametrize(("strangers", "heard"), [("ignore", []), ("mark", ["jarvis"])])

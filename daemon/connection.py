@@ -94,7 +94,7 @@ def unreachable(address: str, error: Exception) -> str:
         if any(text in message for text in STALE_CLOCK):
             reason += f"; is the clock of this machine right? It says {time.strftime('%Y-%m-%d %H:%M')}"
     elif hasattr(error, "library"):
-        reason = f"no TLS with the broker at {address}: {error.reason or error}; check mqtt.port and mqtt.tls"
+        reason = f"no TLS with the broker at {address}: {getattr(error, 'reason', None) or error}; check mqtt.port and mqtt.tls"
     else:
         why = getattr(error, "strerror", None) or error
         reason = f"no broker at {address} ({why}); listening meanwhile, and trying again"

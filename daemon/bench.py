@@ -282,7 +282,7 @@ def _resident_mb(plan_file: Path, folder: Path) -> float:
         file.writeframes(noise(FRAMES).tobytes())
     audio = {"source": "file", "file": str(recording), "realtime": False}
     config.write_text(json.dumps({"audio": audio, "wake": {"model": str(plan_file)}, "mqtt": {"port": NO_BROKER}}))
-    command = [sys.executable, "-m", "daemon.cli", "run", "--config", str(config)]
+    command = [sys.executable, "-m", "daemon.entry", "run", "--config", str(config)]
     largest_kb = 0
     with subprocess.Popen(command, cwd=PACKAGES, stderr=subprocess.DEVNULL) as process:
         # Not wait4's figure, which counts what this process held when it forked.

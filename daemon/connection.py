@@ -89,13 +89,13 @@ class Connection(paho.Client):
 def unreachable(address: str, error: Exception) -> str:
     """What kept us from connecting, in one line."""
     # Errors of OpenSSL are told by what they carry, as their classes come with OpenSSL.
+    why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
     if message := getattr(error, "verify_message", ""):
         reason = f"the certificate of the broker at {address} is not trusted: {message}"
         if any(text in message for text in STALE_CLOCK):
             reason += f"; is the clock of this machine right? It says {time.strftime('%Y-%m-%d %H:%M')}"
     elif hasattr(error, "library"):
-        reason = f"no TLS with the broker at {address}: {getattr(error, 'reason', None) or error}; check mqtt.port and mqtt.tls"
+        reason = f"no TLS with the broker at {address}: {why}; check mqtt.port and mqtt.tls"
     else:
-        why = getattr(error, "strerror", None) or error
         reason = f"no broker at {address} ({why}); listening meanwhile, and trying again"
     return reason

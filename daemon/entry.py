@@ -38,3 +38,7 @@ def main() -> int:
     from daemon import cli
 
     return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

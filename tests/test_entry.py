@@ -9,7 +9,7 @@ LARGE = ("_ssl", "asyncio.events", "http.client", "numpy.random.mtrand", "numpy.
 
 
 def python(program: str) -> str:
-    start = f"import sys; sys.argv = ['wakepulse', 'check']; from daemon import command; command.main(); {program}"
+    start = f"import sys; sys.argv = ['wakepulse', 'check']; from daemon import entry; entry.main(); {program}"
     # -S: what else is installed here may have modules loaded at the start of Python.
     command = [sys.executable, "-S", "-c", f"import sys; sys.path = {sys.path}; {start}"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -95,7 +95,6 @@ class Ring:
     """
 
     def __init__(self, slots: int = RING_BLOCKS) -> None:
-        self.dropped = 0  # blocks that gave way unread
         self._data = np.zeros((slots, BLOCK), np.int16)
         self._bytes = [memoryview(row.data).cast("B") for row in self._data]
         self._lengths = [0] * slots  # samples
@@ -120,7 +119,6 @@ class Ring:
         while self._read < self._written:
             if self._read + slots <= self._written:  # one slot may be in the writer's hands
                 # A reader that was overtaken catches up at once: one long gap, not one before every block.
-                self.dropped += self._written - 1 - self._read
                 self._read = self._written - 1
             slot = self._read % slots
             first, block = self._firsts[slot], self._data[slot, : self._lengths[slot]].copy()
@@ -141,7 +139,6 @@ class SoundCard:
         self._ring = Ring()
         self._bell = Bell()
         self._closed = self._finished = False
-        self._overflows = 0
         self._adc_end = 0.0  # when the last sample of the newest block was taken, on the stream's own clock
         portaudio = LIBRARY.load(anew=True)
         inputs = known(portaudio, "input")
@@ -164,11 +161,6 @@ class SoundCard:
             raise CaptureError(
                 f"cannot record 16 kHz mono from {self.name!r}: {reason}; {_listing(inputs, 'input')}"
             ) from None
-
-    @property
-    def overruns(self) -> int:
-        """How often samples were lost, because the device's buffer or ours ran over."""
-        return self._overflows + self._ring.dropped
 
     def blocks(self) -> Iterator[Block]:
         """The blocks as they come in; `DeviceLost` if none has for `LOST_S`."""
@@ -197,7 +189,6 @@ class SoundCard:
         begun = times.inputBufferAdcTime
         lost = 0
         if status.input_overflow and self._adc_end:
-            self._overflows += 1
             lost = min(max(1, round((begun - self._adc_end) * SAMPLE_RATE)), LONGEST_GAP_S * SAMPLE_RATE)
         self._adc_end = begun + frames / SAMPLE_RATE
         self._ring.write(memoryview(data), lost=lost)

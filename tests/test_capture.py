@@ -47,7 +47,7 @@ for first, block in card.blocks():
     blocks.append(block)
     if first + len(block) >= int(sys.argv[2]):
         card.close()
-np.savez(sys.argv[3], firsts=firsts, samples=np.concatenate(blocks), overruns=card.overruns)
+np.savez(sys.argv[3], firsts=firsts, samples=np.concatenate(blocks))
 """
 LISTER = """
 import sys
@@ -64,7 +64,7 @@ card = SoundCard("pulse")
 while card._ring._written < RING_BLOCKS + 5:
     assert card._bell.wait(10)
 first, block = next(card.blocks())
-assert first >= 5 * len(block) and card.overruns >= 5, (first, card.overruns)
+assert first >= 5 * len(block), first
 card.close()
 print("gap shown")
 """
@@ -161,16 +161,6 @@ def test_the_ring_keeps_the_newest_and_numbers_them(turns: list[tuple[int, int, 
                 continue
             first, samples = kept.pop(0)
             assert block is not None and block[0] == first and np.array_equal(block[1], samples)
-
-
-def test_the_ring_counts_what_it_drops() -> None:
-    ring = Ring(4)
-    for _ in range(10):
-        ring.write(bytes(2 * BLOCK))
-    block = ring.read()
-    assert block is not None and block[0] == 9 * BLOCK
-    assert ring.dropped == 9
-    assert ring.read() is None
 
 
 def test_no_block_is_torn_while_the_writer_laps_the_reader() -> None:
@@ -345,7 +335,6 @@ def test_the_microphone_is_heard(microphone: VirtualMicrophone, tmp_path: Path) 
     heard = np.load(tmp_path / "a.npz")
     samples = heard["samples"].astype(np.float64)
     assert heard["firsts"].tolist() == list(range(0, len(samples), BLOCK))
-    assert heard["overruns"] == 0
     loud = np.flatnonzero(np.abs(samples) > 100)
     sounding = samples[loud[0] : loud[-1] + 1]
     assert abs(len(sounding) - SAMPLE_RATE) < SAMPLE_RATE // 50

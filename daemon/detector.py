@@ -55,6 +55,7 @@ class Detector:
         """`thresholds` of each word in the order of the posteriors; all else in frames."""
         self._words = [word for word, _ in thresholds]
         self._thresholds = np.array([threshold for _, threshold in thresholds])
+        self._least = float(self._thresholds.min())
         self._smoothing = smoothing
         self._onset_to_end = onset_to_end
         self._refractory = refractory
@@ -72,6 +73,7 @@ class Detector:
     def set_thresholds(self, thresholds: Sequence[float]) -> None:
         """Detect at other scores from the next frame on; in the order of the words."""
         self._thresholds[:] = thresholds
+        self._least = min(thresholds)
         self._near_until = self._frame + self._smoothing - 1
 
     @property
@@ -84,8 +86,8 @@ class Detector:
     def push_all(self, posteriors: NDArray[np.float32]) -> list[Detection]:
         """Take the next frames' posteriors, (frames, words), as `push` takes each; return all that it would return."""
         first, count = self._frame + 1, len(posteriors)
-        # While no posterior that counts reaches its threshold, no mean of them can.
-        near = first <= self._near_until or b"\x01" in (posteriors >= self._thresholds).tobytes()
+        # While no posterior that counts reaches a threshold, no mean of them can; lists tell that sooner than arrays.
+        near = first <= self._near_until or not all(max(row) < self._least for row in posteriors.tolist())
         if near or first < self._warm_up or count > self._smoothing:
             return [detection for row in posteriors if (detection := self.push(row)) is not None]
         self._frame += count

@@ -149,8 +149,10 @@ class LogMel:
             raise ValueError(f"{len(block)} samples are too many at once; {CHUNK} is the most")
         if not len(block):
             return 0
+        if block.strides[0] != SAMPLES.itemsize:
+            block = np.ascontiguousarray(block)
         count = self._completed(len(block))
-        self._fill(frames[row : row + count], self._waiting, np.ascontiguousarray(block), self._last)
+        self._fill(frames[row : row + count], self._waiting, block, self._last)
         self._waiting += len(block) - count * HOP
         self._last = block.item(-1)
         return count

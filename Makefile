@@ -8,6 +8,7 @@
 # make wheels         wheels for the boards, compiled here, into dist/
 # make deb            Debian packages for the boards, into dist/
 # make test-pi        the package on an emulated Pi Zero and an emulated 64-bit board (as root; the first time, an hour)
+# make bench-pi       what hearing costs on a Pi Zero, estimated by an emulator of its processor
 # make clean  remove what the other targets made
 
 CONFIG ?= config/demo.yaml
@@ -21,11 +22,11 @@ RUN_READY := $(VENV)/ready-run-$(VERSION)
 TEST_READY := $(VENV)/ready-test-$(VERSION)
 SETUP := deploy/setup.sh pyproject.toml setup.py $(wildcard $(foreach room,daemon pulse,$(room)/kernels/*.[ch] $(room)/kernels/build.py))
 
-.PHONY: help run test test-long check bench satellites onnx-coverage wheels deb test-pi clean
+.PHONY: help run test test-long check bench satellites onnx-coverage wheels deb test-pi bench-pi clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 11
+	@sed -n 's/^# //p' Makefile | head -n 12
 
 run: $(RUN_READY)
 	@exec $(BIN)/wakepulse run --config $(CONFIG)
@@ -60,6 +61,9 @@ deb: $(TEST_READY)
 test-pi: $(TEST_READY)
 	sh deploy/setup.sh boards
 	$(BIN)/python -m deploy.boards
+
+bench-pi: $(TEST_READY)
+	$(BIN)/python -m tests.pi_zero
 
 $(RUN_READY): $(SETUP)
 	PYTHON=$(PYTHON) sh deploy/setup.sh run

@@ -1,14 +1,15 @@
-"""The model of the Pi Zero's processor keeps time as its manual says."""
+"""The model of the Pi Zero's processor keeps time as its manual says, and what it is to watch can be run."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.pi_zero.__main__ import plugin
+from tests.pi_zero.__main__ import HERE, plugin
 
 ROUNDS, TIMES = 200, 50  # of a loop, and of the instructions in it
 PROGRAM = """
@@ -62,3 +63,11 @@ def cycles(model: Path, code: str) -> float:
 )
 def test_what_instructions_take(model: Path, code: str, wanted: float) -> None:
     assert cycles(model, code) == pytest.approx(wanted, abs=0.2, rel=0.01)
+
+
+def test_what_is_measured_runs_on_any_linux() -> None:
+    command = [sys.executable, HERE / "measure.py", "features", "six_words_zero.int8", "speaker"]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    names = [line.split(" ", 2)[2] for line in said.splitlines()]
+    model = [f"{part} six_words_zero.int8" for part in ("network", "listener", "satellite")]
+    assert names == ["features", *model, "speaker"]

@@ -64,7 +64,7 @@ class Microphone(SoundCard):
     def __init__(self, device: str | None = None) -> None:
         self._ring, self._bell = Ring(), Bell()
         self._closed = self._finished = False
-        self._overflows, self._adc_end = 0, 0.0
+        self._adc_end = 0.0
 
     def blocks(self) -> Iterator[Block]:
         """So many blocks that the last `RUNS` of them can be counted."""

@@ -34,7 +34,7 @@ class Listening:
     def off(self, reason: str, now: float) -> None:
         """Hold it off, or hold it off for longer."""
         reason = reason[:REASON_LENGTH]
-        if reason not in self._ends and len(self._ends) >= REASONS:
+        if reason not in self._ends and reason not in TIME_OUT_S and len(self._ends) >= REASONS:
             reason = OTHERS
         self._ends[reason] = now + TIME_OUT_S.get(reason, PROGRAM_S)
 

@@ -3,8 +3,8 @@
     python -m tests.pi_zero [MODEL|speaker...]       all if none is named; takes some minutes
 
 The package for armel runs on Debian's Python and numpy, in an emulator of the processor that a model of its timing
-watches (arm1176.c, decode.c). Debian's armel is ARMv6 as Raspberry Pi OS is, but its Python and numpy compute floats in integer
-registers; our own kernels do not.
+watches (arm1176.c, decode.c). Debian's armel is ARMv6 as Raspberry Pi OS is, but its Python and numpy compute floats
+in integer registers; our own kernels do not.
 """
 
 from __future__ import annotations

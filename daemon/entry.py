@@ -35,6 +35,12 @@ class Lazily(MetaPathFinder):
 def main() -> int:
     """Run one verb and return the exit status."""
     sys.meta_path.insert(0, Lazily())
+    # These take OpenSSL where they find it, which is large, and compute by themselves where they do not.
+    sys.modules["_hashlib"] = None  # type: ignore[assignment]
+    import hashlib  # noqa: F401
+    import hmac  # noqa: F401
+
+    del sys.modules["_hashlib"]
     from daemon import cli
 
     return cli.main()

@@ -5,7 +5,7 @@ import sys
 
 from tests.shipped import ROOT
 
-LARGE = ("_ssl", "asyncio.events", "http.client", "numpy.random.mtrand", "numpy.ma.core", "numpy.polynomial.polynomial")
+LARGE = ("_ssl", "_hashlib", "asyncio.events", "http.client", "numpy.random.mtrand", "numpy.ma.core")
 
 
 def python(program: str) -> str:

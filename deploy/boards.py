@@ -257,7 +257,7 @@ def main() -> int:
     """Build what is missing, then boot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("boards", nargs="*", choices=[*BOARDS, []], default=[*BOARDS])
-    parser.add_argument("--limit", type=float, default=1800, metavar="S", help="seconds that a board may take")
+    parser.add_argument("--limit", type=float, default=7200, metavar="S", help="seconds that a board may take")
     options = parser.parse_args()
     if os.geteuid():
         raise SystemExit("a root file system can only be made by root; run: sudo make test-pi")

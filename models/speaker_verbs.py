@@ -14,7 +14,7 @@ from daemon.speaker import SpeakerModel
 from models import card, export, recognition, talkers, train_speaker
 from models.encoders import Encoder, Ours, Resemblyzer, Trained
 from models.recognition import Panel
-from models.train_speaker import Recipe, Work
+from models.train_speaker import Recipe
 
 TAUGHT = 3.0  # weight of a teacher, where there is one
 SEED = 1
@@ -27,7 +27,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     _add_corpora(verb)
     verb.add_argument("--out", type=Path, required=True, help="folder for the utterances, the checkpoint and the log")
     verb.add_argument("--teacher", action="store_true", help="also learn where Resemblyzer places voices")
-    verb.add_argument("--share", type=float, default=1.0, help="of the people, for a learning curve; default: 1")
+    verb.add_argument("--share", type=float, default=1.0, help="of the people; the others are the cohort; default: 1")
     verb.add_argument("--steps", type=int, default=made.steps, help=f"default: {made.steps}")
     verb.add_argument("--utterances", type=int, default=made.utterances, help=f"default: {made.utterances}")
     verb.add_argument("--seed", type=int, default=made.seed)
@@ -60,33 +60,38 @@ def _add_corpora(verb: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     taught = TAUGHT if options.teacher else 0.0
-    made = Recipe(seed=options.seed, steps=options.steps, utterances=options.utterances, taught=taught)
+    wanted = {name: getattr(options, name) for name in ("seed", "steps", "utterances", "share")}
+    made = Recipe(taught=taught, **wanted)
     teacher = Resemblyzer() if options.teacher else None
-    work = Work(options.share, options.threads)
-    train_speaker.train(options.corpora, options.out, made, teacher=teacher, work=work)
+    train_speaker.train(options.corpora, options.out, made, teacher=teacher, processes=options.threads)
 
 
 def _export(options: argparse.Namespace) -> None:
     export.may_lie_at(options.path, ".onnx")
     network = train_speaker.load(options.folder)[1]
-    cohort = recognition.cohort(options.corpora, Trained(network, options.folder.name), SEED)
+    _, cohort = _trained(options.corpora, options.folder)
     metadata = {**export.features("hamming"), **speaker.encoded(cohort), "version": options.version}
     export.write(network, network.receptive_field, options.path, metadata, output="items")
     model = SpeakerModel.load(options.path.with_suffix(".plan"))
     print(f"{model.path}: {network.parameters_in_all} parameters, {len(model.cohort)} voices in its cohort")
 
 
+def _trained(corpora: list[Path], folder: Path) -> tuple[Trained, talkers.Embeddings]:
+    """The network of a training, and a cohort for it."""
+    made, network = train_speaker.load(folder)
+    encoder = Trained(network, folder.name)
+    return encoder, recognition.cohort(corpora, encoder, SEED, heard=made.share)
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     models = [SpeakerModel.load(path) for path in options.model]
-    encoders: list[tuple[Encoder, talkers.Embeddings | None]] = [(Ours(model), model.cohort) for model in models]
-    encoders += [(Trained(train_speaker.load(f)[1], f.name), None) for f in options.training]
+    encoders: list[tuple[Encoder, talkers.Embeddings]] = [(Ours(model), model.cohort) for model in models]
+    encoders += [_trained(options.corpora, folder) for folder in options.training]
     if options.peer:
-        encoders.append((Resemblyzer(), None))
+        peer = Resemblyzer()
+        encoders.append((peer, recognition.cohort(options.corpora, peer, SEED)))
     panel = Panel.gather(options.corpora, options.seed)
-    judged = []
-    for encoder, cohort in encoders:
-        kept = recognition.cohort(options.corpora, encoder, SEED) if cohort is None else cohort
-        judged.append(panel.judge(encoder, Cohort(kept)))
+    judged = [panel.judge(encoder, Cohort(cohort)) for encoder, cohort in encoders]
     print(recognition.report(judged))
     if options.out:
         recognition.write(options.out, judged)

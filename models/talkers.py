@@ -34,6 +34,7 @@ MOST_S = 100.0  # of one person, so that nobody's voice is all of what is made a
 LEAST_S = 0.4
 MARGIN_S = 0.05  # of silence kept around what is said
 SPEEDS = tuple(Fraction(n, d) for n, d in ((4, 5), (9, 10), (10, 9), (5, 4)))
+PART = "."  # between a name and the number of one of several people
 ESTIMATED = "pv"  # begins the name of a speaker whom a clustering of voices found
 MOST_TAKES = 13  # of one word by one person; who seems to say it more often is taken for several
 COHORT, COHORT_S = 400, 1.5  # people in a cohort, and what is heard of each at most
@@ -63,6 +64,16 @@ def people(corpora: Sequence[Path], split: str) -> dict[str, list[Recording]]:
     return {name: by_name[name] for name in sorted(by_name, key=lambda name: zlib.crc32(name.encode()))}
 
 
+def first(recorded: Mapping[str, Sequence[Recording]], share: float) -> list[str]:
+    """The names of a share of the people: those whom a training on that share hears."""
+    return list(recorded)[: round(share * len(recorded))]
+
+
+def whole(name: str) -> str:
+    """The name that somebody had before they were told apart."""
+    return name.partition(PART)[0] if name.startswith(ESTIMATED) else name
+
+
 def apart(recorded: Mapping[str, Sequence[Recording]], encoder: Encoder) -> dict[str, list[Recording]]:
     """The same recordings, with estimated people who say a word too often for one told apart by the encoder."""
     told: dict[str, list[Recording]] = {}
@@ -71,7 +82,7 @@ def apart(recorded: Mapping[str, Sequence[Recording]], encoder: Encoder) -> dict
             told[name] = list(recordings)
             continue
         groups = _groups(recordings, np.stack([encoder.embed(to_int16(speech(r))) for r in recordings]))
-        told |= {f"{name}.{number}": group for number, group in enumerate(groups) if len(group) >= LEAST_TAKES}
+        told |= {f"{name}{PART}{number}": group for number, group in enumerate(groups) if len(group) >= LEAST_TAKES}
     return told
 
 

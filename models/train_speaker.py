@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +53,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a training."""
 
     seed: Annotated[int, Meta(ge=0, le=2**31)] = 1
+    share: Annotated[float, Meta(gt=0, le=1)] = 1.0  # of the people, who are heard
     further: bool = True  # people made of each
     rooms: Count = 80  # that are simulated
     utterances: Count = 12_000
@@ -63,14 +63,6 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     warm_up: Count = 150
     weight_decay: Annotated[float, Meta(ge=0, le=1)] = 1e-2
     taught: Annotated[float, Meta(ge=0, le=100)] = 0.0  # weight of the teacher's places in the loss
-
-
-@dataclass(frozen=True)
-class Work:
-    """What of it is done, and by how much of this machine."""
-
-    share: float = 1.0  # of the people
-    processes: int = 1  # that make utterances
 
 
 class Heads(nn.Module):
@@ -200,24 +192,26 @@ def _read(path: Path) -> Recipe:
 
 
 def train(
-    corpora: Sequence[Path], folder: Path, made: Recipe, *, teacher: Encoder | None = None, work: Work = Work()
+    corpora: Sequence[Path], folder: Path, made: Recipe, *, teacher: Encoder | None = None, processes: int = 1
 ) -> None:
     """Run or go on with a training in `folder`: its recipe, log.txt, utterances and the checkpoint.
 
-    That on a share of the people is in a folder within it, with its own recipe, log.txt and checkpoint.
+    That on a share of the people is in a folder within it, with its own recipe, log.txt and checkpoint. So many
+    processes make utterances.
     """
-    own = folder if work.share == 1 else folder / f"share_{work.share:g}"
-    for place in {folder, own}:
-        _prepare(place, made)
+    own = folder if made.share == 1 else folder / f"share_{made.share:g}"
+    _prepare(folder, msgspec.structs.replace(made, share=1.0))
+    _prepare(own, made)
     recorded: Mapping[str, Sequence[Recording]] = talkers.people(corpora, "train")
+    heard_names = set(talkers.first(recorded, made.share))
     if teacher:
         recorded = talkers.apart(recorded, teacher)
     company = talkers.company(recorded, further=made.further)
     places = _places(company, teacher, folder / PLACES) if teacher else None
     heard = Heard(folder / "utterances", made.utterances)
     surroundings = utterances.around(corpora, made.rooms, made.seed)
-    heard.render(company, surroundings, made.seed, processes=work.processes)
-    count = round(work.share * len(recorded)) * (len(company) // len(recorded))
+    heard.render(company, surroundings, made.seed, processes=processes)
+    count = sum(talkers.whole(name) in heard_names for name in recorded) * (len(company) // len(recorded))
     training = Training(made, count, places)
     if (own / CHECKPOINT).exists():
         training.restore(own)

@@ -2,7 +2,7 @@
 
 A similarity means little by itself: voices, microphones and rooms differ in how alike they make people. So it is
 measured by the most similar voices of a cohort, from both sides (adaptive symmetric normalisation, Matejka et al.,
-Interspeech 2017). A person's threshold is what a stated share of the cohort would reach in their place.
+Interspeech 2017). A person's threshold lies above what a stated share of the cohort would reach in their place.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Measure = tuple[Any, Any]  # numbers, or arrays of them
 
 NEIGHBOURS = 60  # of the cohort, by which a similarity is measured
 FALSE_ACCEPTANCE = 0.01  # share of strangers that may be named, where nothing else is asked for
+CAUTION = 1.0  # normalised: strangers who say the same in the same room are so much more alike than the cohort
 MARGIN = 1.0  # normalised: so much more like them than like the next one must a voice be
 STEEPNESS = 2.0  # of confidences: per unit above or below the threshold
 STEADY = 1e-3  # least deviation of similarities
@@ -74,9 +75,10 @@ class Household:
         self.thresholds = np.array([self._threshold(index, share) for index in range(len(people))])
 
     def _threshold(self, index: int, share: float) -> float:
-        """What a share of the cohort does not reach in the place of a person."""
+        """CAUTION above what a share of the cohort does not reach in the place of a person."""
         similar = self._cohort.voices @ self.people[index].voice
-        return float(np.quantile(_normalised(similar, self._near[index], self._cohort.near), share, method="higher"))
+        reached = _normalised(similar, self._near[index], self._cohort.near)
+        return float(np.quantile(reached, share, method="higher")) + CAUTION
 
     def scores(self, embedding: Floats) -> NDArray[np.float64]:
         """How like each person a voice is, (people,), in deviations of the cohort from its mean."""

@@ -77,18 +77,14 @@ class Panel:
         return Judged(encoder.name, apart, homes)
 
 
-def cohort(corpora: Sequence[Path], encoder: Encoder, seed: int, *, heard: float = 0.0) -> Embeddings:
+def cohort(corpora: Sequence[Path], encoder: Encoder, seed: int) -> Embeddings:
     """Voices of the train split by which an encoder's similarities are measured, clean: noise makes voices less alike.
 
-    Half of them say wake words: strangers who say the same as somebody are more like them than other strangers. They
-    are people whom the encoder was not trained on, if it was trained on a share of them only: it tells those apart
-    better than strangers.
+    Half of them say wake words: strangers who say the same as somebody are more like them than other strangers.
     """
     around = conditions.surroundings(_split(corpora, "train", shippable=True))
     place = Place(CONDITIONS[0], around, seed)
     people = talkers.people(corpora, "train")
-    known = set(talkers.first(people, heard if heard < 1 else 0.0))
-    people = {name: said for name, said in people.items() if name not in known}
     words = {name: [r for r in said if r.kind == "wakeword"] for name, said in people.items()}
     rest = {name: [r for r in said if r.kind != "wakeword"] for name, said in people.items() if not words[name]}
     kept = dict(list(rest.items())[: talkers.COHORT // 8])

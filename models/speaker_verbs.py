@@ -27,7 +27,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     _add_corpora(verb)
     verb.add_argument("--out", type=Path, required=True, help="folder for the utterances, the checkpoint and the log")
     verb.add_argument("--teacher", action="store_true", help="also learn where Resemblyzer places voices")
-    verb.add_argument("--share", type=float, default=1.0, help="of the people; the others are the cohort; default: 1")
+    verb.add_argument("--share", type=float, default=1.0, help="of the people, for a learning curve; default: 1")
     verb.add_argument("--steps", type=int, default=made.steps, help=f"default: {made.steps}")
     verb.add_argument("--utterances", type=int, default=made.utterances, help=f"default: {made.utterances}")
     verb.add_argument("--seed", type=int, default=made.seed)
@@ -69,27 +69,20 @@ def _train(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     export.may_lie_at(options.path, ".onnx")
     network = train_speaker.load(options.folder)[1]
-    _, cohort = _trained(options.corpora, options.folder)
+    cohort = recognition.cohort(options.corpora, Trained(network, options.folder.name), SEED)
     metadata = {**export.features("hamming"), **speaker.encoded(cohort), "version": options.version}
     export.write(network, network.receptive_field, options.path, metadata, output="items")
     model = SpeakerModel.load(options.path.with_suffix(".plan"))
     print(f"{model.path}: {network.parameters_in_all} parameters, {len(model.cohort)} voices in its cohort")
 
 
-def _trained(corpora: list[Path], folder: Path) -> tuple[Trained, talkers.Embeddings]:
-    """The network of a training, and a cohort for it."""
-    made, network = train_speaker.load(folder)
-    encoder = Trained(network, folder.name)
-    return encoder, recognition.cohort(corpora, encoder, SEED, heard=made.share)
-
-
 def _evaluate(options: argparse.Namespace) -> None:
     models = [SpeakerModel.load(path) for path in options.model]
     encoders: list[tuple[Encoder, talkers.Embeddings]] = [(Ours(model), model.cohort) for model in models]
-    encoders += [_trained(options.corpora, folder) for folder in options.training]
+    others: list[Encoder] = [Trained(train_speaker.load(f)[1], f.name) for f in options.training]
     if options.peer:
-        peer = Resemblyzer()
-        encoders.append((peer, recognition.cohort(options.corpora, peer, SEED)))
+        others.append(Resemblyzer())
+    encoders += [(encoder, recognition.cohort(options.corpora, encoder, SEED)) for encoder in others]
     panel = Panel.gather(options.corpora, options.seed)
     judged = [panel.judge(encoder, Cohort(cohort)) for encoder, cohort in encoders]
     print(recognition.report(judged))

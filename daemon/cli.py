@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from daemon import capture, native, service, speaker_verbs, tls
+from daemon import capture, native, recogniser, service, speaker_verbs, tls
 from daemon.broker import BrokerError
 from daemon.capture import CaptureError, WavFile
 from daemon.config import Config, ConfigError, load
@@ -21,7 +21,6 @@ from daemon.link import LinkError
 from daemon.listener import Listener
 from daemon.model import ModelError, WakeModel
 from daemon.playback import PlaybackError
-from daemon.recogniser import of_everybody, recogniser
 from daemon.recording import RecordingError
 from daemon.satellite import Satellite
 from daemon.settings import SettingsFile, beside
@@ -198,7 +197,7 @@ def _check(options: argparse.Namespace) -> int:
         print(f"word {word.id}, threshold {word.threshold:g} {origin}")
         if cost := model.expected(name, word.threshold):
             print(f"  {cost}")
-    recogniser(config.speakers, model.window_function)  # which says who is known, or why nobody can be
+    recogniser.check(config.speakers, model.window_function)
     return OK
 
 
@@ -216,7 +215,7 @@ def _wyoming(options: argparse.Namespace) -> int:
         raise ConfigError(f"this needs the {error.name} package; install wakepulse[wyoming]") from None
     config = _config(options)
     wake, model = config.wake, WakeModel.load(config.wake.model)
-    known = of_everybody(config.speakers, model.window_function)
+    known = recogniser.of_everybody(config.speakers, model.window_function)
     answering = wyoming.Service(model, effective(wake, model), wake.refractory_s, recogniser=known)
     try:
         wyoming.serve(answering, options.uri, announce=options.zeroconf)

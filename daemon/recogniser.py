@@ -32,7 +32,7 @@ MOST_S, LEAST_S = 4.0, 1.0  # after a word, that are heard
 SILENCE_S = 0.8  # that ends what somebody says
 KEPT_S = MOST_S + WORD_S + 1.5  # of frames: what is heard, what the network needs before, and the pulse at hand
 ABOVE_FLOOR = 1.4  # natural logarithm of power, 6 dB: of a frame that holds speech, above those that hold the least
-
+NOBODY = "nobody will be named, and anybody is listened to: %s"
 
 Speakers = Sequence[tuple[str | None, float]]  # names, None for somebody unknown, and confidences; the likeliest first
 
@@ -133,11 +133,22 @@ def of_everybody(config: SpeakersConfig, window_function: str) -> Callable[[], R
         try:
             made.know(People(config.folder))
         except SpeakerError as error:
-            log.warning("nobody will be named, and anybody is listened to: %s", error)
+            log.warning(NOBODY, error)
             return None
         return made
 
     return make
+
+
+def check(config: SpeakersConfig, window_function: str) -> None:
+    """Say who is known, or why nobody can be, whether somebody is enrolled or not."""
+    try:
+        if config.model is not None:
+            _load(config.model, window_function)
+    except SpeakerError as error:
+        log.warning(NOBODY, error)
+        return
+    recogniser(config, window_function)
 
 
 def _load(path: Path, window_function: str) -> SpeakerModel:

@@ -142,6 +142,13 @@ def test_check_refuses_what_run_would_refuse(tmp_path: Path, capsys: pytest.Capt
     assert "none.wav" in capsys.readouterr().err
 
 
+def test_check_tells_of_a_speaker_model_that_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = tmp_path / "satellite.yaml"
+    config.write_text(f"speakers: {{model: {MODEL}, folder: nobody}}\n")
+    assert run("check", "--config", config) == 0
+    assert "nobody will be named" in caplog.text
+
+
 def test_the_installed_configuration_is_meant_where_no_other_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,7 @@ def findings(path: Path) -> Iterator[Finding]:
     kept = SettingsFile(beside(path)).read()
     yield from mute(config, kept)
     yield from microphone(config.audio)
+    yield from output(config.audio)
     yield from model(config, kept)
     yield kernels()
     yield from broker(config)
@@ -83,6 +84,17 @@ def microphone(audio: AudioConfig) -> Iterator[Finding]:
         return
     yield ok("microphone", audio.device or next((str(d) for d in known.values() if d.is_default), "the default"))
     yield from heard_as(measure(heard))
+
+
+def output(audio: AudioConfig) -> Iterator[Finding]:
+    """Whether what is to play is there, where something is."""
+    if audio.output is None:
+        return
+    try:
+        known = dict(enumerate(capture.devices("output")))
+        yield ok("output", str(known[capture.choose(known, audio.output, "output")]))
+    except CaptureError as error:
+        yield failure("output", str(error), "set audio.output to a part of a name that `wakepulse devices` shows")
 
 
 def heard_as(level: Level) -> Iterator[Finding]:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from daemon import cli, machine
-from daemon.config import MqttConfig
-from daemon.doctor import broker, findings, heard_as, model, privacy, speed
+from daemon.config import AudioConfig, MqttConfig
+from daemon.doctor import broker, findings, heard_as, model, output, privacy, speed
 from daemon.features import SAMPLE_RATE
 from daemon.finding import Finding
 from daemon.level import SILENT_DB, measure
 from daemon.settings import Kept, SettingsFile, beside
 from daemon.words import Setting
 from tests.mosquitto import Mosquitto
-from tests.shipped import MODEL, listener
+from tests.shipped import MODEL, ROOT, listener
 from tests.test_config import accepted
+from tests.virtual_microphone import VirtualMicrophone
 
 
 def tone(level_db: float, seconds: float = 1.0) -> np.ndarray:
@@ -90,6 +93,20 @@ def test_a_satellite_that_hears_nobody_is_told_apart_from_one_that_hears(tmp_pat
         assert ("mute" in found) == muted
         assert found["words"].text == "off: alexa (set while it ran), jarvis (by wake.words)"
     assert "jarvis" not in found["model"].text
+
+
+def test_a_sound_output_that_is_not_there_is_a_failure() -> None:
+    assert list(output(AudioConfig())) == []
+    (found,) = output(AudioConfig(output="no such card"))
+    assert (found.name, found.state) == ("output", "failure")
+    assert "no such card" in found.text
+
+
+def test_a_sound_output_is_named(tmp_path: Path, microphone: VirtualMicrophone) -> None:
+    script = "from daemon.config import AudioConfig; from daemon.doctor import output; "
+    script += "print([one.state for one in output(AudioConfig(output='pulse'))])"
+    ended = subprocess.run([sys.executable, "-c", script], env=microphone.environment, cwd=ROOT, capture_output=True)
+    assert ended.stdout == b"['ok']\n", ended.stderr
 
 
 def test_a_pulse_takes_some_time() -> None:

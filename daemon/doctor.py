@@ -91,8 +91,8 @@ def output(audio: AudioConfig) -> Iterator[Finding]:
     if audio.output is None:
         return
     try:
-        known = dict(enumerate(capture.devices("output")))
-        yield ok("output", str(known[capture.choose(known, audio.output, "output")]))
+        cards = dict(enumerate(capture.devices("output")))
+        yield ok("output", str(cards[capture.choose(cards, audio.output, "output")]))
     except CaptureError as error:
         yield failure("output", str(error), "set audio.output to a part of a name that `wakepulse devices` shows")
 

@@ -80,8 +80,8 @@ class People:
         self.folder = folder
 
     def any(self) -> bool:
-        """Whether anybody is enrolled."""
-        return any(self.folder.glob(f"*{ENDING}"))
+        """Whether anybody is enrolled; the log says so where the folder cannot be read."""
+        return bool(self._paths())
 
     def read(self, model: SpeakerModel) -> list[Person]:
         """Everybody whom a model can know, by name; of the others, the log says why they are left out."""

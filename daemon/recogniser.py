@@ -20,7 +20,7 @@ from daemon.config import SpeakersConfig
 from daemon.detector import Detection
 from daemon.features import FRAMES_PER_SECOND, SAMPLE_RATE
 from daemon.memory import Memory
-from daemon.naming import Cohort, Household
+from daemon.naming import Cohort, Enrolled, Household
 from daemon.people import People, names
 from daemon.speaker import WORD_S, SpeakerError, SpeakerModel, Voice, word_start
 
@@ -34,6 +34,7 @@ KEPT_S = MOST_S + WORD_S + 1.5  # of frames: what is heard, what the network nee
 ABOVE_FLOOR = 1.4  # natural logarithm of power, 6 dB: of a frame that holds speech, above those that hold the least
 NOBODY = "nobody will be named, and anybody is listened to: %s"
 
+Known = tuple[Household, Voice]  # who can be named, and what hears them
 Speakers = Sequence[tuple[str | None, float]]  # names, None for somebody unknown, and confidences; the likeliest first
 
 
@@ -53,7 +54,7 @@ class Recogniser:
         """`load` is called when somebody is to be known."""
         self.memory = Memory(KEPT_S)
         self._load, self._false_acceptance = load, false_acceptance
-        self._home: Household | None = None  # where somebody is enrolled
+        self._known: Known | None = None  # where somebody is enrolled
         self._followed: Detection | None = None
 
     @cached_property
@@ -72,7 +73,7 @@ class Recogniser:
     @property
     def names(self) -> set[str]:
         """Of those who can be named."""
-        return {person.name for person in self._home.people} if self._home else set()
+        return {person.name for person in self._known[0].people} if self._known else set()
 
     def know(self, people: People) -> None:
         """From now on, those who are enrolled can be named; from any thread. `SpeakerError` if the model is no use."""
@@ -80,23 +81,27 @@ class Recogniser:
         enrolled = [person.enrolled for person in known]
         if {one.name for one in enrolled} != self.names:
             log.info("knows the voices of %s", names(known))
-        self._home = Household(enrolled, self._cohort, false_acceptance=self._false_acceptance) if enrolled else None
+        self._known = self._home(enrolled) if enrolled else None
+
+    def _home(self, enrolled: Sequence[Enrolled]) -> Known:
+        # What hears a voice is allocated here, and not when somebody speaks.
+        return Household(enrolled, self._cohort, false_acceptance=self._false_acceptance), self._voice
 
     def wake(self, detection: Detection) -> Speakers:
         """Who said a word that was detected just now; empty where nobody is enrolled. What follows is listened to."""
-        home = self._home
-        if home is None:
+        known = self._known
+        if known is None:
             return ()
         self._followed = detection
-        return self._named(detection, home).speakers
+        return self._named(detection, known).speakers
 
     def attend(self) -> Named | None:
         """Who said the latest word, once what followed it has been heard; else None."""
-        home = self._home
-        if self._followed is None or home is None or not self._over(self._followed):
+        known = self._known
+        if self._followed is None or known is None or not self._over(self._followed):
             return None
         detection, self._followed = self._followed, None
-        return self._named(detection, home)
+        return self._named(detection, known)
 
     def _over(self, detection: Detection) -> bool:
         heard_s = (self.memory.past_sample - detection.end_sample) / SAMPLE_RATE
@@ -108,12 +113,13 @@ class Recogniser:
         latest = loudness[-round(SILENCE_S * FRAMES_PER_SECOND) :]
         return bool(latest.max() < np.quantile(loudness, 0.1) + ABOVE_FLOOR)
 
-    def _named(self, detection: Detection, home: Household) -> Named:
+    def _named(self, detection: Detection, known: Known) -> Named:
+        home, voice = known
         frames = self.memory.since(word_start(self.model, detection.end_sample))
         seconds = WORD_S + (self.memory.past_sample - detection.end_sample) / SAMPLE_RATE
-        if len(frames) < self._voice.least:
+        if len(frames) < voice.least:
             return Named(detection, [(None, 1.0)], max(0.0, seconds))
-        found = home.hypotheses(self._voice.embed(frames))
+        found = home.hypotheses(voice.embed(frames))
         return Named(detection, [(one.name, one.confidence) for one in found], seconds)
 
 

@@ -69,11 +69,6 @@ def first(recorded: Mapping[str, Sequence[Recording]], share: float) -> list[str
     return list(recorded)[: round(share * len(recorded))]
 
 
-def whole(name: str) -> str:
-    """The name that somebody had before they were told apart."""
-    return name.partition(PART)[0] if name.startswith(ESTIMATED) else name
-
-
 def apart(recorded: Mapping[str, Sequence[Recording]], encoder: Encoder) -> dict[str, list[Recording]]:
     """The same recordings, with estimated people who say a word too often for one told apart by the encoder."""
     told: dict[str, list[Recording]] = {}

@@ -211,7 +211,8 @@ def train(
     heard = Heard(folder / "utterances", made.utterances)
     surroundings = utterances.around(corpora, made.rooms, made.seed)
     heard.render(company, surroundings, made.seed, processes=processes)
-    count = sum(talkers.whole(name) in heard_names for name in recorded) * (len(company) // len(recorded))
+    own_names = sum(bool({name, name.rpartition(talkers.PART)[0]} & heard_names) for name in recorded)
+    count = own_names * (len(company) // len(recorded))
     training = Training(made, count, places)
     if (own / CHECKPOINT).exists():
         training.restore(own)

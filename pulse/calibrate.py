@@ -17,12 +17,12 @@ import numpy as np
 
 from pulse.errors import LoadError, NotStreamable
 from pulse.explain import table
-from pulse.fuse import fuse
+from pulse.fuse import apart, fuse
 from pulse.graph import Array, Graph, shown
 from pulse.integer import HIGHEST, LOWEST
 from pulse.lower import planned
 from pulse.plan import Plan, with_golden
-from pulse.quantize import INT8, Form, Quantised, Range, quantize, watched
+from pulse.quantize import CURVED, INT8, Form, Quantised, Range, quantize, watched
 from pulse.run import State
 
 MAX_BYTES = 1 << 30  # of all arrays together
@@ -122,7 +122,7 @@ class Lowered:
 
 def lower_to_int8(graph: Graph, calibration: Mapping[str, Array]) -> Lowered:
     """The plan of a pulsed graph in integers, with the golden vector it is checked by when it is loaded."""
-    fused = fuse(graph)
+    fused = apart(fuse(graph), CURVED)  # integers go through a curve without what is added to them
     heard = pulses(graph, calibration, planned(graph, fused).pulse)
     found = ranges(graph, fused, heard)
     quantised = quantize(fused, found)

@@ -5,7 +5,7 @@ Delays have done their work here: a `Skip`, which only renames one, is gone afte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from pulse.graph import Attribute, Fact, Graph, Node
@@ -19,6 +19,26 @@ def fuse(graph: Graph) -> Graph:
     """The same program in fewer nodes, without delays: they are settled."""
     settled = {name: _settled(item) for name, item in graph.facts.items()}
     return joined(rewrite(replace(graph, facts=settled), RULES, lambda fused: fused)).check("fuse")
+
+
+def apart(graph: Graph, curves: Collection[str]) -> Graph:
+    """The same fused program, where those of `curves` that follow a sum within a convolution are nodes of their own."""
+    nodes: list[Node] = []
+    facts = dict(graph.facts)
+    for node in graph.nodes:
+        curve = node.text("activation", "") if node.op == "Conv" and len(node.inputs) > 3 else ""
+        if curve not in curves:
+            nodes.append(node)
+            continue
+        (y,), summed = node.outputs, f"{node.name}.summed"
+        batch, _, *places = facts[y].shape
+        facts[summed] = replace(facts[y], shape=(batch, facts[node.inputs[1]].shape[0], *places))
+        rest = {key: value for key, value in node.attributes.items() if key != "activation"}
+        nodes += [
+            replace(node, outputs=(summed,), attributes=rest),
+            Node(curve, f"{node.name}.{curve}", (summed,), (y,)),
+        ]
+    return replace(graph, nodes=tuple(nodes), facts=facts).check("fuse")
 
 
 def _settled(item: Fact) -> Fact:

@@ -24,6 +24,7 @@ from pulse.lower import planned
 from pulse.native import BUILT
 from pulse.plan import with_golden
 from pulse.pulsify import pulsify
+from pulse.quantize import CURVED
 from pulse.quantize import quantize as in_integers
 from pulse.scale import Scale, multiplier, scale_of, shift
 from pulse.step import KINDS
@@ -286,6 +287,21 @@ def test_what_float32_still_asks_for_is_handed_back() -> None:
     assert [step.kernel for step in made.plan.steps].count("Dequantize") >= 1
     exact = streamed(planned(made.graph, made.fused), noise(8))[0]
     np.testing.assert_allclose(streamed(made.plan, noise(8))[0], exact, atol=0.05 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("name", ["reference", *NAMES])
+@pytest.mark.parametrize("curve", CURVED)
+def test_a_curve_over_a_sum_is_of_the_whole_sum(curve: str, name: str) -> None:
+    b = Builder(3)
+    y = b.add("Add", b.add("Conv", "x", b.floats(6, 8, 2), pads=[1, 0]), b.add("Conv", "x", b.floats(6, 8, 1)))
+    if curve == "Gate":
+        tanh, sigmoid = b.add_many("Split", 2, y, axis=1, num_outputs=2)
+        y = b.add("Mul", b.add("Tanh", tanh), b.add("Sigmoid", sigmoid))
+    else:
+        y = b.add(curve, y)
+    graph = pulsed(b, 8, [b.add("Conv", y, b.floats(4, 3 if curve == "Gate" else 6, 1))])
+    plan, exact = lower_to_int8(graph, {"x": noise(8)}).plan, streamed(planned(graph, fuse(graph)), noise(8))[0]
+    assert np.square(exact - streamed(plan, noise(8), name)[0]).mean() < 0.01 * np.square(exact).mean()
 
 
 def test_streams_do_not_disturb_each_other() -> None:

@@ -6,11 +6,15 @@ should be such as the network will hear later, and is not what it is judged by.
 
 from __future__ import annotations
 
+import lzma
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -28,6 +32,8 @@ from pulse.run import State
 MAX_BYTES = 1 << 30  # of all arrays together
 _SUFFIX = ".npy"
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, SyntaxError, TokenError, ValueError, RuntimeError)
+_UNREADABLE += (NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _HEAD = ("node", "as", "from", "to", "scale", "zero", "SQNR", "saturated")
 
 
@@ -39,7 +45,7 @@ def read(path: Path) -> dict[str, Array]:
             if sum(member.file_size for member in members) > MAX_BYTES:
                 raise LoadError(f"calibrate: {path} holds more than {MAX_BYTES} bytes; a few minutes are enough")
             return {member.filename[: -len(_SUFFIX)]: _array(archive, member, path) for member in members}
-    except (OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise LoadError(f"calibrate: {path} cannot be read as an .npz file ({error})") from error
 
 
@@ -62,12 +68,16 @@ def _described(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
 
 
 def pulses(graph: Graph, given: Mapping[str, Array], pulse: int) -> list[tuple[Array, ...]]:
-    """What is heard, pulse by pulse; `LoadError` if it does not fit the inputs of a pulsed graph."""
+    """What is heard, pulse by pulse; `LoadError` if it does not fit the inputs of a pulsed graph.
+
+    What is given once for an input without time is there in every pulse.
+    """
     parts = [list(_parts(graph, name, given)) for name in graph.inputs]
-    count = min(map(len, parts))
+    rows = zip(parts, graph.inputs.values(), strict=True)
+    count = min((len(part) for part, item in rows if item.stream or len(part) != 1), default=1)
     if count * pulse < 1:
         raise LoadError(f"calibrate: there is not even one pulse of {pulse} items in it; give a few minutes")
-    return list(zip(*(part[:count] for part in parts), strict=True))
+    return list(zip(*(islice(cycle(part), count) for part in parts), strict=True))
 
 
 def _parts(graph: Graph, name: str, given: Mapping[str, Array]) -> Iterator[Array]:
@@ -75,15 +85,18 @@ def _parts(graph: Graph, name: str, given: Mapping[str, Array]) -> Iterator[Arra
     if name not in given:
         raise LoadError(f"calibrate: there is no array {name!r} for the input of that name")
     x, axis = given[name], item.stream.axis if item.stream else 0
-    size = item.sizes[axis]
-    fits = x.ndim == len(item.sizes) and (*x.shape[:axis], size, *x.shape[axis + 1 :]) == item.sizes
-    if not fits or x.dtype != item.dtype:
+    around = (*item.sizes[:axis], *item.sizes[axis + 1 :])
+    if x.ndim != len(item.sizes) or (*x.shape[:axis], *x.shape[axis + 1 :]) != around or x.dtype != item.dtype:
         raise LoadError(
             f"calibrate: {name!r} is {x.dtype} {x.shape}; the network takes {item.dtype} {shown(item.shape)}, "
             f"or more along axis {axis}"
         )
     if not np.isfinite(x).all():
         raise LoadError(f"calibrate: {name!r} holds what is no finite number")
+    if x.shape == item.sizes:
+        yield x
+        return
+    size = item.sizes[axis]
     for start in range(0, x.shape[axis] - size + 1, size):
         yield np.take(x, range(start, start + size), axis)
 

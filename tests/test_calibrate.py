@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 import pulse
 from pulse import LoadError
-from pulse.calibrate import lower_to_int8, read
+from pulse.calibrate import lower_to_int8, pulses, read
 from pulse.cli import main
+from pulse.declutter import declutter
+from pulse.infer import infer
+from pulse.pulsify import pulsify
+from tests.graphs import Builder, batch_graph
 from tests.test_quantize import layers, noise, pulsed, streamed
 
 
@@ -38,6 +43,23 @@ def test_no_npz_file_is_refused(tmp_path: Path, content: bytes, why: str) -> Non
     path.write_bytes(content)
     with pytest.raises(LoadError, match=why):
         read(path)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "heard.npz"
+    np.savez_compressed(path, x=noise(8))
+    content = bytearray(path.read_bytes())
+    content[60] ^= 0xFF  # among the first codes of what is compressed
+    path.write_bytes(content)
+    with pytest.raises(LoadError, match=r"cannot be read as an \.npz file \(Error -3 while decompressing"):
+        read(path)
+
+
+def test_a_header_that_python_cannot_read_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "heard.npz", "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00\x04\x00((((")
+    with pytest.raises(LoadError, match="cannot be read as an"):
+        read(tmp_path / "heard.npz")
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -79,6 +101,16 @@ def test_what_does_not_fit_the_network_is_refused(arrays: dict[str, Any], why: s
     b, channels, y = layers()
     with pytest.raises(LoadError, match=f"^calibrate: .*{why}"):
         lower_to_int8(pulsed(b, channels, [y]), arrays)
+
+
+def test_what_has_no_time_is_given_once() -> None:
+    b = Builder()
+    model = b.model((1, 8, "S"), [b.add("Mul", b.add("Conv", "x", b.floats(4, 8, 3)), "louder")])
+    model.graph.input.append(helper.make_tensor_value_info("louder", TensorProto.FLOAT, []))
+    graph = pulsify(declutter(infer(batch_graph(model))), 4)
+    heard = pulses(graph, {"x": noise(8), "louder": np.array(2, np.float32)}, 4)
+    assert [louder for _, louder in heard] == [2] * 16
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in heard], 2), noise(8))
 
 
 # --- the command --------------------------------------------------------------------------------------------------

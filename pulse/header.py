@@ -116,7 +116,7 @@ def decoded(text: bytes) -> Header:
             "metadata": {_text(key): _text(value) for key, value in content["metadata"].items()},
         }
         sizes = list(_numbers(content["sizes"], 0, MAX_NUMBERS))
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise PlanError("the header of the plan cannot be read; build it again") from error
     outputs = len(fields["outputs"])
     per_output = {len(fields[name]) for name in ("delay", "stride", "output_dtypes")}

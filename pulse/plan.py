@@ -8,6 +8,7 @@ before the plan is handed out.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import mmap
@@ -70,6 +71,8 @@ class Plan:
     def save(self, path: str | Path) -> None:
         """Write the plan file at once or not at all; the same plan gives the same bytes."""
         path = Path(path)
+        if path.exists() and not path.is_file():
+            raise FileExistsError(errno.EEXIST, "Is a directory or a device", str(path))
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -226,7 +229,8 @@ def _checked_prefix(content: mmap.mmap, path: Path) -> int:
         raise PlanError(f"{path} is truncated: {len(content)} of {size} bytes are there")
     if _digest(content[: _PREFIX.size - _DIGEST], memoryview(content)[_PREFIX.size :]) != digest:
         raise PlanError(f"{path} is damaged: its checksum is wrong; copy or build it again")
-    rest = len(content) - _PREFIX.size - header_size
-    if size != len(content) or header_size > MAX_HEADER or rest < 0 or rest % _BYTES:
+    start = _PREFIX.size + header_size
+    rest = len(content) - start
+    if size != len(content) or header_size > MAX_HEADER or rest < 0 or rest % _BYTES or start % _ALIGNMENT:
         raise PlanError(f"{path} says impossible things about itself; build it again")
     return int(header_size)

@@ -110,6 +110,14 @@ def test_a_failed_save_leaves_the_old_file(plan: Plan, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["taken.plan"]
 
 
+def test_a_device_is_not_replaced(plan: Plan, tmp_path: Path) -> None:
+    """Root could take /dev/null away from everybody."""
+    os.mkfifo(tmp_path / "null")
+    with pytest.raises(OSError, match="Is a directory or a device"):
+        plan.save(tmp_path / "null")
+    assert (tmp_path / "null").is_fifo()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -239,6 +247,7 @@ LIES: list[tuple[str, Callable[[Any], object], str]] = [
     ("two types out", lambda h: h["output_dtypes"].append("bool"), "contradicts itself"),
     ("another type in", lambda h: h.update(input_dtypes=["int64"]), "of one kind for another"),
     ("another type out", lambda h: h.update(output_dtypes=["int32"]), "of one kind for another"),
+    ("beginning with too much", lambda h: h["slots"][0].__setitem__(3, 10**400), "cannot be read"),
     ("negative offset", lambda h: h["slots"][0].__setitem__(1, -4), "cannot be read"),
     ("huge slot", lambda h: h["slots"][0].__setitem__(2, 2**40), "cannot be read"),
     ("much memory", lambda h: h["slots"][0].__setitem__(1, 2**24), "needs more memory than it may"),
@@ -277,6 +286,15 @@ def test_a_header_without_end_is_refused(path: Path) -> None:
     deep = b"[" * size
     with pytest.raises(PlanError, match="cannot be read"):
         Plan.load(resealed(path, content[:PREFIX] + deep + content[PREFIX + size :]))
+
+
+def test_numbers_that_lie_crooked_are_refused(path: Path) -> None:
+    """A processor may stop at a number that does not begin where such numbers do."""
+    content = path.read_bytes()
+    (size,) = struct.unpack_from("<I", content, 12)
+    start = content[:12] + struct.pack("<I", size + 1) + content[16 : PREFIX + size]
+    with pytest.raises(PlanError, match="says impossible things about itself"):
+        Plan.load(resealed(path, start + b" " + content[PREFIX + size :]))
 
 
 def test_running_a_plan_needs_neither_onnx_nor_the_compiler(path: Path) -> None:

@@ -121,6 +121,12 @@ def _prelu(node: Node, given: Given) -> list[Fact]:
     return _same(node, given)
 
 
+def _celu(node: Node, given: Given) -> list[Fact]:
+    if node.number("alpha", 1.0) == 0:
+        raise GraphError(f"{node} divides by its alpha, which is 0")
+    return _same(node, given)
+
+
 def _compare(node: Node, given: Given) -> list[Fact]:
     return [replace(item, dtype="bool") for item in _broadcast(node, given)]
 
@@ -215,6 +221,7 @@ RULES: Mapping[str, Rule] = {
     "BatchNormalization": layers.normalise,
     "Cast": _cast,
     "CastLike": _cast_like,
+    "Celu": _celu,
     "Clip": _clip,
     "Concat": moves.concat,
     "ConstantOfShape": moves.constant_of_shape,

@@ -139,7 +139,7 @@ def turned(
         raise NotStreamable(f"{node} slides a window of {rank} axes; 1 to {MAX_AXES} are supported")
     strides, dilations = (_numbers(node, key, (1,) * rank) for key in ("strides", "dilations"))
     pads, more = _numbers(node, "pads", (0,) * 2 * rank), _numbers(node, "output_padding", (0,) * rank)
-    if min(*strides, *dilations) < 1 or min(*pads, *more) < 0:
+    if min(*kernel, *strides, *dilations) < 1 or min(*pads, *more) < 0:
         raise NotStreamable(f"{node} has a kernel, dilation, stride or pad that makes no sense")
     same = tuple(length * step for length, step in zip(lengths, strides, strict=True))
     beyond = ((size - 1) * apart + 1 - step for size, apart, step in zip(kernel, dilations, strides, strict=True))

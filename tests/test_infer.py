@@ -112,6 +112,8 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("huge", GraphError, "which is too large"),
     ("endless scale", GraphError, "does not fit its inputs .* cannot convert float infinity to integer"),
     ("bias of another size", GraphError, "has a bias that does not fit its weights"),
+    ("no kernel", NotStreamable, "has a kernel, dilation, stride or pad that makes no sense"),
+    ("bent by nothing", GraphError, "divides by its alpha, which is 0"),
     ("training", NotStreamable, r"in training mode; call model.eval\(\)"),
 ]  # fmt: skip
 
@@ -168,6 +170,10 @@ def refused(what: str, b: Builder) -> str:
             return b.add("ConvTranspose", "x", b.floats(4, 2, 2), auto_pad="SAME_UPPER", strides=[3])
         case "ceil":
             return b.add("MaxPool", "x", kernel_shape=[2], strides=[3], ceil_mode=1)
+        case "no kernel":
+            return b.add("ConvTranspose", "x", b.floats(4, 2, 0))
+        case "bent by nothing":
+            return b.add("Celu", "x", alpha=0.0)
         case "four axes":
             return b.add("Conv", b.add("Unsqueeze", "x", ints(0, 1, 2)), b.floats(2, 1, 1, 1, 3, 3))
         case "gather":

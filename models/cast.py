@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -56,8 +56,9 @@ class Cast:
         return [self._voice(recording, self._path(recording, str(number))) for number in range(self.count)]
 
     def _path(self, recording: Recording, which: str) -> Path:
-        name = zlib.crc32("/".join(recording.path.parts[-3:]).encode())
-        return self.folder / f"{name:08x}-{which}.flac"
+        """By the sound too, as files of several corpora may have the same name."""
+        name = hashlib.sha256("/".join(recording.path.parts[-3:]).encode() + recording.path.read_bytes()).hexdigest()
+        return self.folder / f"{name[:16]}-{which}.flac"
 
     def _other(self, recording: Recording) -> NDArray[np.float32]:
         path = self._path(recording, "other")

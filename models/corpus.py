@@ -15,7 +15,7 @@ from daemon.features import SAMPLE_RATE
 
 MANIFEST = "manifest.csv"
 MAX_SECONDS = 600
-SLACK_S = 0.1  # by which speech may end after the sound, as rounding has it
+SLACK_S = 0.1  # by which speech may end after the sound, and a sound be longer or shorter than its row says
 FULL_SCALE = 32768.0
 MADE = "synthetic"  # the licence of what a synthesiser said
 NEAR = "confusable:"  # begins the label of what is nearly a word
@@ -81,17 +81,23 @@ def read_manifest(folder: Path) -> list[Recording]:
     """All rows of `manifest.csv` in a folder; `CorpusError` names the row that cannot be used."""
     path = folder / MANIFEST
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [_recording(folder, row, line) for line, row in enumerate(csv.DictReader(file), 2)]
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin it with a mark
+            return [_recording(folder, row, line) for line, row in enumerate(csv.DictReader(file, strict=True), 2)]
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CorpusError(f"cannot read {path}: it is not UTF-8 text") from error
+    except csv.Error as error:
+        raise CorpusError(f"cannot read {path}: {error}; is there a quotation mark too many?") from error
 
 
 def _recording(folder: Path, row: dict[str, str], line: int) -> Recording:
     try:
+        if short := [name for name, value in row.items() if value is None]:
+            raise KeyError(short[0])
         duration = float(row["duration_s"])
+        if duration > MAX_SECONDS:
+            raise ValueError(f"duration of {duration:g} s: at most {MAX_SECONDS} s; cut it into shorter files")
         start_s, end_s = float(row["speech_start_s"] or 0), float(row["speech_end_s"] or duration)
         if not 0 <= start_s < end_s <= duration + SLACK_S:
             raise ValueError(f"span from {start_s:g} to {end_s:g} s in {duration:g} s")
@@ -129,6 +135,11 @@ def read_audio(recording: Recording) -> NDArray[np.float32]:
         raise CorpusError(f"{recording.path} has {rate} samples per second; the corpus is {SAMPLE_RATE} throughout")
     if not len(audio):
         raise CorpusError(f"{recording.path} holds no sound; take its row out of the manifest")
+    if abs(len(audio) / rate - recording.duration_s) > SLACK_S:
+        told = f"lasts {len(audio) / rate:.2f} s, and its row in the manifest says {recording.duration_s:g} s"
+        raise CorpusError(f"{recording.path} {told}")
+    if not np.isfinite(audio).all():
+        raise CorpusError(f"{recording.path} holds samples that are not numbers (NaN or infinite)")
     return np.ascontiguousarray(audio.mean(axis=1))
 
 

@@ -148,7 +148,7 @@ def test_a_room_keeps_the_word_where_it_was(corpus: list[Recording], tmp_path: P
     response = np.zeros(4000)
     response[1000], response[3000] = 1, 0.5
     soundfile.write(tmp_path / "room.wav", response, SAMPLE_RATE)
-    room = replace(corpus[0], path=tmp_path / "room.wav", kind="rir")
+    room = replace(corpus[0], path=tmp_path / "room.wav", kind="rir", duration_s=0.25)
     (session,) = conditions.sessions(corpus, 1)
     around = conditions.surroundings([*corpus, room])
     dry, wet = (conditions.heard_in(c, session, around)[0].astype(float) for c in (CLEAN, CONDITIONS[3]))

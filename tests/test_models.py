@@ -94,6 +94,51 @@ def test_a_recording_without_sound_is_named(tmp_path: Path) -> None:
         read_audio(first)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (",CC0,\n", "\n", r":2: bad or missing 'licence'"),
+        (",CC0,\n", ',CC0,"loud\n', "a quotation mark too many"),
+        ("1.2,,,,0.3,0.9", "inf,,,,0.3,0.9", r":2: bad or missing duration of inf s: at most 600 s"),
+    ],
+)
+def test_a_row_that_is_cut_off_or_runs_on_is_told(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    manifest = write_corpus(tmp_path, ("up",)) / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(old, new, 1))
+    with pytest.raises(CorpusError, match=reason):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_that_a_spreadsheet_wrote_is_read(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path, ("up",)) / "manifest.csv"
+    expected = read_manifest(tmp_path)
+    manifest.write_bytes(manifest.read_text().replace("\n", "\r\n").encode("utf-8-sig"))
+    assert read_manifest(tmp_path) == expected
+
+
+def test_a_recording_is_as_long_as_its_row_says_and_of_numbers(tmp_path: Path) -> None:
+    recording = read_manifest(write_corpus(tmp_path, ("up",)))[0]
+    with pytest.raises(CorpusError, match=r"0\.wav lasts 1\.20 s, and its row in the manifest says 3600 s"):
+        read_audio(dataclasses.replace(recording, duration_s=3600.0))
+    sound = np.zeros(round(1.2 * SAMPLE_RATE))
+    sound[100] = np.nan
+    soundfile.write(recording.path, sound, SAMPLE_RATE, subtype="FLOAT")
+    with pytest.raises(CorpusError, match="samples that are not numbers"):
+        read_audio(recording)
+
+
+def test_files_of_one_name_in_two_corpora_have_voices_of_their_own(tmp_path: Path) -> None:
+    recordings = []
+    for name in ("one", "two"):
+        folder = tmp_path / name / "audio" / "train" / "up"
+        folder.mkdir(parents=True)
+        first = read_manifest(write_corpus(folder, ("up",)))[0]
+        recordings.append(first)
+    soundfile.write(recordings[1].path, np.random.default_rng(0).normal(0, 0.1, round(1.2 * SAMPLE_RATE)), SAMPLE_RATE)
+    (one,), (two,) = Cast(tmp_path / "voices", 1, 1)(recordings)
+    assert not np.array_equal(one.audio, two.audio)
+
+
 def test_scenes_need_speech_beside_the_words(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path, ("up",)) / "manifest.csv"
     kept = [line for line in manifest.read_text().splitlines() if ",speech," not in line]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from models.corpus import MANIFEST, NEAR, CorpusError, to_float, to_int16
 from models.sections import Audio, Section, background_db, sections
 
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus"}
+OTHER_SOUNDS = {".mp3", ".m4a", ".mp4", ".aac", ".wma", ".aif", ".aiff", ".caf", ".amr", ".3gp", ".webm"}  # are refused
 MOST_FILES, MOST_BYTES, MOST_S = 1_000, 200_000_000, 600.0
 OWNER = "owner"  # who speaks in files that lie in no folder of their own
 LICENCE, SOURCE, FALSE_WAKE = "own", "own", f"{NEAR}false wake"
@@ -110,23 +112,34 @@ def gather(folders: dict[str, Path], false_wakes: Path | None, fires: dict[str, 
         refused += [f"{take}: {take.fault}" for take in found if take.fault]
         takes += [take for take in found if not take.fault]
         if not any(take.label == label for take in takes):
-            raise CorpusError("\n".join([*refused, f"no recording in {folder} can be used"]))
+            raise CorpusError(_plain("\n".join([*refused, f"no recording in {folder} can be used"])))
     wrong = [_once(_audible(sound), seen) for sound in (_sounds(false_wakes) if false_wakes else ())]
     refused += [f"{sound.path}: {sound.fault}" for sound in wrong if sound.fault]
-    return Given(tuple(takes), tuple(sound for sound in wrong if not sound.fault), tuple(refused))
+    return Given(tuple(takes), tuple(sound for sound in wrong if not sound.fault), tuple(map(_plain, refused)))
 
 
 def _sounds(folder: Path) -> Iterator[Sound]:
-    """All sound files in a folder and in the folders of speakers in it."""
+    """All sound files in a folder and, at any depth, in the folders of speakers in it."""
     if not folder.is_dir():
         raise CorpusError(f"{folder} is no folder of recordings")
-    paths = [path for path in sorted([*folder.glob("*"), *folder.glob("*/*")]) if path.suffix.lower() in SOUNDS]
+    there = (path for path in sorted([*folder.glob("*"), *folder.glob("*/**/*")]) if not _hidden(path, folder))
+    paths = [path for path in there if path.suffix.lower() in SOUNDS | OTHER_SOUNDS]
     if len(paths) > MOST_FILES:
         raise CorpusError(f"{folder} holds {len(paths)} recordings; {MOST_FILES} are enough")
     if not paths:
         raise CorpusError(f"{folder} holds no recordings: WAV, FLAC or OGG files, or a folder of them for each speaker")
     for path in paths:
-        yield _open(path, OWNER if path.parent == folder else path.parent.name)
+        yield _open(path, _plain(path.relative_to(folder).parts[0]) if path.parent != folder else OWNER)
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    """Whether it, or a folder that it lies in, is what systems keep for themselves: waste baskets, notes on files."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _plain(text: str) -> str:
+    """Text that holds names of files, as text that can be written, whatever bytes they are of."""
+    return os.fsencode(text).decode(errors="replace")
 
 
 def _open(path: Path, speaker: str) -> Sound:
@@ -269,7 +282,7 @@ def _words(takes: Sequence[Take]) -> Iterator[Clip]:
             first = max(0.0, take.start_s - AROUND_S)
             audio = _between(take.sound, first, take.end_s + AROUND_S)
             span = take.start_s - first, take.end_s - first
-            yield Clip("wakeword", split, label, speaker, audio, *span, take.sound.path.name)
+            yield Clip("wakeword", split, label, speaker, audio, *span, _plain(take.sound.path.name))
 
 
 def _wrong(sounds: Sequence[Sound]) -> Iterator[Clip]:
@@ -279,7 +292,7 @@ def _wrong(sounds: Sequence[Sound]) -> Iterator[Clip]:
         for first in np.arange(0, max(STEP_S, seconds - PIECE_S + STEP_S), STEP_S):
             audio = _between(sound, first, first + PIECE_S)
             span = 0.0, len(audio) / SAMPLE_RATE
-            yield Clip("speech", "train", FALSE_WAKE, sound.speaker, audio, *span, sound.path.name)
+            yield Clip("speech", "train", FALSE_WAKE, sound.speaker, audio, *span, _plain(sound.path.name))
 
 
 def _between(sound: Sound, first_s: float, past_s: float) -> Audio:

@@ -1,5 +1,6 @@
 """The user's recordings: the word is found in each of them, and what is bad is refused by name and reason."""
 
+import os
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -89,6 +90,31 @@ def test_what_is_no_sound_and_what_is_there_twice_is_refused(tmp_path: Path) -> 
     broken, twice = found.refused
     assert broken == f"{folder / 'broken.wav'}: unreadable: is not a recording: neither WAV, FLAC nor Ogg"
     assert twice == f"{folder / 'second.flac'}: the same sound as {folder / 'first.wav'}"
+
+
+def test_what_a_phone_records_is_named_and_what_lies_deep_is_found(tmp_path: Path) -> None:
+    folder = save(tmp_path / "takes", {"first.wav": word(), "._first.wav": word("awb")})
+    (folder / "phone.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
+    (folder / "anna" / "monday").mkdir(parents=True)
+    save(folder / "anna" / "monday", {"one.wav": word("rms")})
+    (folder / ".Trash" / "files").mkdir(parents=True)
+    save(folder / ".Trash" / "files", {"bad.wav": word("awb")})
+    found = gather(folder)
+    assert [take.sound.speaker for take in found.takes] == ["anna", "owner"]
+    (phone,) = found.refused
+    assert phone == f"{folder / 'phone.m4a'}: unreadable: is an MP4 or M4A file; convert it to WAV or FLAC"
+
+
+def test_names_in_another_encoding_are_taken(tmp_path: Path) -> None:
+    folder = save(tmp_path / "takes", {"one.wav": word(), "two.wav": 0 * word()})
+    for old, new in (("one.wav", b"h\xf6r.wav"), ("two.wav", b"\xfc.wav")):
+        (folder / old).rename(folder / os.fsdecode(new))
+    folder.rename(tmp_path / os.fsdecode(b"J\xf6rg"))
+    found = gather(tmp_path)
+    assert found.refused == (f"{tmp_path}/J\ufffdrg/\ufffd.wav at 0.0 s: silent",)
+    own.write(found, tmp_path / "own")
+    (row,) = read_manifest(tmp_path / "own")
+    assert (row.speaker, row.note) == ("J\ufffdrg", "from=h\ufffdr.wav")
 
 
 def test_files_that_are_too_large_or_too_many_are_not_opened(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.alphabets import Phones
-from models.confusables import confusables
+from models.confusables import confusables, sounds_like
 from models.phonemes import usual
 from models.sentences import alone, command, sentences
 from models.voices import SynthesisError, Utterance, Voice
@@ -68,8 +68,8 @@ class Take:
 
 
 def label(phrase: str) -> str:
-    """The phrase as a manifest has it."""
-    return "_".join(phrase.lower().split())
+    """The phrase as a manifest and a recipe have it."""
+    return "_".join(phrase.lower().replace("'", "").split())
 
 
 def _check(phrase: str) -> None:
@@ -111,7 +111,7 @@ def _lines(wanted: Wanted, rng: np.random.Generator) -> Iterator[tuple[str, str,
         yield "wakeword", label(phrase), phrase, phrase, count
     for phrase in phrases:
         for text in _spread(confusables(phrase), wanted.near):
-            if label(text) not in map(label, phrases):
+            if not any(sounds_like(other, text) for other in phrases if other != phrase):
                 yield "speech", f"confusable:{text}", phrase, text, max(1, count // CONFUSABLE_SHARE)
     for sentence in sentences(count, phrases, rng):
         yield "speech", "sentence", "", sentence, 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import permutations
 
 from wordfreq import zipf_frequency
 
+from models.confusables import sounds_like
 from models.phonemes import VOWELS, dictionary, pronunciations
 from models.script import MOST_LETTERS, MOST_WORDS, label
 
@@ -33,6 +35,9 @@ def check(phrases: tuple[str, ...]) -> tuple[str, ...]:
             raise PhraseError(f"{phrase!r} is given twice")
         if not any(phone in VOWELS for phone in pronunciations(phrase)[0]):
             raise PhraseError(f"{phrase!r} cannot be pronounced: there is no vowel in it")
+    for one, other in permutations(plain, 2):
+        if sounds_like(one, other):
+            raise PhraseError(f"{one!r} is heard where {other!r} is said: choose phrases that do not sound alike")
     return plain
 
 

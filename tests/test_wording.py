@@ -50,6 +50,8 @@ def test_a_phrase_is_written_in_one_way_and_its_name_is_a_word_of_a_recipe(tmp_p
         (("a" * 41,), "at most 6 words, 40 letters"),
         (("a b c d e f g",), "at most 6 words, 40 letters"),
         (("Alexa", "alexa"), "given twice"),
+        (("hey computer", "computer"), "'computer' is heard where 'hey computer' is said"),
+        (("night", "knight"), "do not sound alike"),
         (("shh",), "no vowel"),
     ],
 )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+import soundfile
 import torch
 
 from daemon.features import HOP, SAMPLE_RATE
@@ -71,6 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
         options.verb(options)
     except (*REFUSALS, OSError) as error:
         print(f"wakepulse-train: {error}", file=sys.stderr)
+        return 1
+    except soundfile.LibsndfileError as error:
+        print(f"wakepulse-train: sound cannot be read or written: {error} Is the disk full?", file=sys.stderr)
         return 1
     return 0
 

@@ -42,6 +42,9 @@ class Pool:
         shape = count, SCENE_FRAMES
         self.frames = np.memmap(frames, np.float16, _mode(frames), shape=(*shape, MELS))
         self.targets = np.memmap(targets, np.int8, _mode(targets), shape=shape)
+        for array, file in ((self.frames, frames), (self.targets, targets)):
+            if array.nbytes:
+                _fill(file, array.nbytes)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -53,6 +56,12 @@ class Pool:
 
 def _mode(path: Path) -> Literal["r+", "w+"]:
     return "r+" if path.exists() else "w+"
+
+
+def _fill(path: Path, size: int) -> None:
+    """Take all of a file's place on the disk now: where a mapped file finds no more, the process is killed."""
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
 def rendered(path: Path) -> int:
@@ -80,7 +89,7 @@ def bytes_of(made: Sounds, rounds: int) -> int:
 
 
 def on_disk(paths: Iterable[Path]) -> int:
-    """What some files take on the disk, of which a pool that is not full takes as much as is rendered."""
+    """What some files take on the disk."""
     return sum(path.stat().st_blocks * BLOCK for path in paths if path.is_file())
 
 

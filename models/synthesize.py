@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from models.agreement import dissent, judge
 from models.engines import at_hand
+from models.pool import write_note
 from models.script import Take, Wanted, chunks, label, write
 from models.takes import Row, make, with_fault
 from models.voices import SynthesisError, Voice
@@ -63,7 +65,8 @@ def _settle(folder: Path, wanted: Wanted, cast: Mapping[str, Sequence[Voice]]) -
         raise SynthesisError(f"{folder} holds a corpus of other phrases, numbers, seed or voices; take another folder")
     if not path.exists() and (folder / MANIFEST).exists():
         raise SynthesisError(f"{folder} holds a corpus that was not made by synthesize; take another folder")
-    path.write_text(text, "utf-8")
+    if not path.exists():
+        write_note(text, path)
 
 
 def _journal(folder: Path) -> dict[int, list[Row]]:
@@ -98,8 +101,7 @@ def _portion(task: tuple[Path, int, tuple[Take, ...]]) -> tuple[int, list[Row]]:
 def _mend(path: Path) -> None:
     """Take away the half line that a killed process left."""
     if path.exists():
-        text = path.read_bytes()
-        path.write_bytes(text[: text.rfind(b"\n") + 1])
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def _forecast(takes: Sequence[Take], jobs: int) -> str:

@@ -115,12 +115,8 @@ def test_scenes_that_were_taken_away_are_made_again(tmp_path: Path, lost: str) -
     np.testing.assert_array_equal(again.targets, targets)
 
 
-def test_scenes_that_are_there_need_no_more_disk(tmp_path: Path) -> None:
-    rendered = Pool(tmp_path / "scenes", 100)
-    rendered.frames.flush()
-    assert pool.on_disk(tmp_path.glob("scenes.*")) < 10 * pool.BYTES
-    rendered.frames[:], rendered.targets[:] = 1, 1
-    rendered.frames.flush(), rendered.targets.flush()
+def test_scenes_have_their_place_on_the_disk_before_they_are_made(tmp_path: Path) -> None:
+    Pool(tmp_path / "scenes", 100)
     assert pool.on_disk(tmp_path.glob("scenes.*")) == pytest.approx(100 * pool.BYTES, rel=0.05)
 
 

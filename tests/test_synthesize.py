@@ -2,7 +2,10 @@
 
 import csv
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +14,15 @@ import numpy as np
 import pytest
 
 from daemon.features import SAMPLE_RATE
+from models import recipe
 from models.cli import main
+from models.confusables import sounds_like
 from models.corpus import read_audio, read_manifest
-from models.script import Wanted
+from models.recipe import Recipe
+from models.script import Wanted, label, write
 from models.synthesize import JOURNAL, MANIFEST, report, synthesize
 from models.takes import Row
+from models.voices import flite_voices
 
 WANTED = Wanted(("view glass",), takes=8, near=12, seed=3)
 
@@ -117,6 +124,34 @@ def test_what_cannot_be_made_is_named(
     assert wrong in error
     assert error.count("\n") == 1
     assert not (tmp_path / "corpus").exists()
+
+
+def test_what_is_near_to_one_phrase_is_none_of_the_others() -> None:
+    takes = write(Wanted(("computer", "commuter"), takes=1), {"flite": flite_voices()})
+    near = [take.text for take in takes if take.label.startswith("confusable:")]
+    assert len(near) > 50
+    assert not [text for text in near if sounds_like("commuter", text)]
+
+
+def test_a_phrase_with_an_apostrophe_is_a_word_of_a_recipe(tmp_path: Path) -> None:
+    recipe.write(Recipe(words=(label("What's up"),)), tmp_path / "recipe.yaml")
+    assert recipe.read(tmp_path / "recipe.yaml").words == ("whats_up",)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "models.cli", "synthesize", "--phrase", "view glass", "--takes", "2"]
+    most = 20_000  # bytes of a file: more than the settings have, and less than a clip
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], preexec_fn=limit, stderr=subprocess.PIPE, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("Is the disk full?")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "manifest.csv").exists()
 
 
 def test_the_report_counts_what_was_kept_and_why_the_rest_was_not() -> None:

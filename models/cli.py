@@ -34,7 +34,7 @@ from models import (
     tuning,
 )
 from models.card import CardError
-from models.conditions import CONDITIONS
+from models.conditions import CONDITIONS, Condition, Surroundings
 from models.corpus import CorpusError
 from models.demo import demo
 from models.encoders import EncoderError
@@ -51,6 +51,7 @@ from models.wording import PhraseError, check
 QUANTISED_STEPS = 1500
 INT8 = ".int8.plan"
 MEASURED_ON = "clean recordings of people it has not met"
+MEASURED_ON_MADE = "clean recordings, synthetic voices among them"
 REFUSALS = (
     CardError,
     CorpusError,
@@ -123,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--compare", type=Path, metavar="B", help="a second .plan, to be put beside the first")
     verb.add_argument("--card", type=Path, help="model card whose figures are replaced")
     verb.add_argument("--annotate", action="store_true", help="write operating points into the .plan and its .onnx")
-    verb.add_argument("--measured-on", default=MEASURED_ON, metavar="TEXT", help=f"default: {MEASURED_ON}")
+    verb.add_argument("--measured-on", metavar="TEXT", help=f"default: {MEASURED_ON}, or {MEASURED_ON_MADE}")
     verb.add_argument("model", type=Path, help="a .plan")
     verb.set_defaults(verb=_evaluate)
     _add_synthesize(verbs)
@@ -258,8 +259,14 @@ def _quantise(options: argparse.Namespace) -> None:
         export_int8(network, new, delivery.about(made, network, scored["int8"], options.version), frames)
     model = WakeModel.load(options.path)
     results = hearing.listen(model.path, *heard, CONDITIONS[:1])
-    _annotate(model, figures.operating_points(results, model.thresholds, MEASURED_ON))
+    _annotate(model, figures.operating_points(results, model.thresholds, _measured_on(results)))
     print(figures.in_force(results, model.thresholds))
+
+
+def _measured_on(results: figures.Results) -> str:
+    """What is said of figures where the user says nothing."""
+    made = any(recording.made for tried in results for recording in tried.positives)
+    return MEASURED_ON_MADE if made else MEASURED_ON
 
 
 def _annotate(model: WakeModel, points: Mapping[str, object]) -> None:
@@ -277,10 +284,25 @@ def _calibrate(options: argparse.Namespace) -> None:
     print(f"{frames.shape[1] * HOP / SAMPLE_RATE:.0f} s of the train split")
 
 
+def _conditions(options: argparse.Namespace, around: Surroundings) -> list[Condition]:
+    """Those asked for, or all that the recordings can be put into."""
+    wanted = [c for c in CONDITIONS if not options.condition or c.name in options.condition]
+    if options.annotate and options.measured_on is None and wanted[0] != CONDITIONS[0]:
+        raise ExportError("--annotate writes what words cost in clean sound: add --condition clean, or --measured-on")
+    possible = [c for c in wanted if around.rooms or not c.in_room]
+    if possible == wanted:
+        return wanted
+    reason = "no recording of the dev split is the response of a room (rir), so that nothing is heard in one"
+    if not possible:
+        raise CorpusError(reason)
+    print(reason, end="\n\n")
+    return possible
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     models = [WakeModel.load(path) for path in (options.model, options.compare) if path]
     sessions, around = delivery.sessions(options.corpora, unseen=options.unseen, seed=options.seed)
-    wanted = [c for c in CONDITIONS if not options.condition or c.name in options.condition]
+    wanted = _conditions(options, around)
     found = [hearing.listen(m.path, sessions, around, wanted, processes=options.processes) for m in models]
     for model, results in zip(models, found, strict=True):
         print(card.report(results, model))
@@ -291,7 +313,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.card:
         card.replace_figures(options.card, card.report(found[0], models[0]))
     if options.annotate:
-        _annotate(models[0], figures.operating_points(found[0], models[0].thresholds, options.measured_on))
+        told = options.measured_on or _measured_on(found[0])
+        _annotate(models[0], figures.operating_points(found[0], models[0].thresholds, told))
 
 
 if __name__ == "__main__":

@@ -78,9 +78,11 @@ def write(
 
 
 def _save(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> pulse.Plan:
-    """Write the network with this metadata and its plan beside it; the plan as a satellite reads it."""
+    """Write the network with this metadata, at once, and its plan beside it; the plan as a satellite reads it."""
     onnx.helper.set_model_props(model, dict(metadata))
-    onnx.save(model, path)
+    draft = path.with_name(f".{path.name}.new")
+    onnx.save(model, draft)
+    draft.replace(path)
     pulse.compile(path, pulse=PULSE).save(path.with_suffix(".plan"))
     return pulse.Plan.load(path.with_suffix(".plan"))
 

@@ -1,11 +1,13 @@
 """A training small enough for a test: it goes on where it was killed, and what it exports is a working model."""
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -16,7 +18,7 @@ from daemon.model import WakeModel
 from models import cli, networks, recipe, train
 from models.card import BEGIN, END
 from models.corpus import CorpusError
-from models.export import ExportError, prove
+from models.export import ExportError, annotate, prove
 from models.hearing import posteriors
 from models.recipe import Network, Recipe, RecipeError, Sounds
 from pulse.cli import main as compile_main
@@ -158,6 +160,49 @@ def test_the_exported_model_is_the_trained_one(
     np.testing.assert_array_equal(after.run(None, {"features": frames[None]})[0], whole)
     assert cli.main([*judged, "--card", __file__, plan]) == 1
     assert "no place for figures" in capsys.readouterr().err
+
+
+def test_figures_are_of_what_was_heard(
+    corpus: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "two.onnx"
+    assert cli.main(["export", "--corpus", str(corpus), "--from", str(trained), "-o", str(path)]) == 0
+    capsys.readouterr()
+    judged = ["evaluate", "--corpus", str(corpus), "--processes", "1", str(path.with_suffix(".plan")), "--condition"]
+    assert cli.main([*judged, "clean", "--condition", "room"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("no recording of the dev split is the response of a room")
+    assert "| room |" not in printed
+    assert cli.main([*judged, "room"]) == 1
+    assert "is the response of a room" in capsys.readouterr().err
+    assert cli.main([*judged, "noise 5 dB", "--annotate"]) == 1
+    assert "add --condition clean" in capsys.readouterr().err
+    assert not WakeModel.load(path.with_suffix(".plan")).operating_points
+    synthetic = shutil.copytree(corpus, tmp_path / "synthetic")
+    manifest = synthetic / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("CC0", "synthetic"))
+    assert cli.main([*judged[:2], str(synthetic), *judged[3:], "clean", "--annotate"]) == 0
+    cost = WakeModel.load(path.with_suffix(".plan")).expected("up", 0.5)
+    assert cost is not None
+    assert cost.endswith("of clean recordings, synthetic voices among them")
+
+
+def test_a_model_is_whole_where_its_annotation_was_killed(
+    corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "two.onnx"
+    assert cli.main(["export", "--corpus", str(corpus), "--from", str(trained), "-o", str(path)]) == 0
+
+    def write_half_and_die(model: onnx.ModelProto, file: Path) -> None:
+        Path(file).write_bytes(model.SerializeToString()[:1000])
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(onnx, "save", write_half_and_die)
+        with pytest.raises(Killed):
+            annotate(path, {"note": "one"})
+    annotate(path, {"note": "two"})
+    assert WakeModel.load(path.with_suffix(".plan")).plan.metadata["note"] == "two"
 
 
 def test_a_model_that_is_no_better_stays_out(

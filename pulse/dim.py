@@ -41,6 +41,7 @@ class Dim:
         return self.times * ((self.slope * stream + self.offset) // self.divisor) + self.rest
 
     def __add__(self, other: Length) -> Length:
+        other = _whole(other)
         if isinstance(other, int):
             return affine(self.slope, self.offset, self.divisor, self.times, self.rest + other)
         if self.divisor == other.divisor == 1:
@@ -60,11 +61,13 @@ class Dim:
         return self + other * -1
 
     def __mul__(self, other: Length) -> Length:
+        other = _whole(other)
         if isinstance(other, Dim):
             raise DimError(f"({self}) * ({other}) has the stream twice")
         return affine(self.slope, self.offset, self.divisor, self.times * other, self.rest * other)
 
     def __floordiv__(self, other: Length) -> Length:
+        other = _whole(other)
         if isinstance(other, Dim):
             quotient = (self.rate / other.rate).__floor__()
             if other * quotient == self:
@@ -103,6 +106,15 @@ class Dim:
 
 
 Length: TypeAlias = int | Dim
+
+
+def _whole(number: Length | float) -> Length:
+    """What may be a part of a length; models that cast a length to float give numbers so."""
+    if isinstance(number, int | Dim):
+        return number
+    if not number.is_integer():
+        raise DimError(f"{number} is no part of a length")
+    return int(number)
 
 
 def affine(slope: int, offset: int, divisor: int = 1, times: int = 1, rest: int = 0) -> Length:

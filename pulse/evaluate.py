@@ -39,7 +39,9 @@ def evaluate(node: Node, given: list[Fact | None]) -> list[Array] | None:
     try:
         with np.errstate(all="ignore"):  # what the square root of -1 is, the model's author has to know
             return [_plain(value) for value in EVALUATIONS[node.op](node, known)]
-    except (DimError, TypeError):
+    except (DimError, TypeError) as error:
+        if isinstance(error, DimError) and node.op in _BROADCASTING and any(value.dtype.kind == "f" for value in known):
+            raise  # such as half of it: the rule would only see that integers meet floats
         return None  # arithmetic on the stream length beyond what `Dim` can say: not known
     except (ValueError, IndexError, OverflowError) as error:
         raise GraphError(f"{node} cannot be computed: {error}") from error

@@ -66,6 +66,7 @@ def test_one_length_has_one_form(slope: int, offset: int, divisor: int, times: i
         (STREAM // 2 * 0, "0"),
         (STREAM // 2 * 2, "2*(S//2)"),
         ((STREAM + 3) // 2 * 2 - 1, "2*((S+1)//2)+1"),
+        (STREAM * 2.0 + 1.0, "2*S+1"),
     ],
 )
 def test_lengths_print_as_people_write_them(length: Length, text: str) -> None:
@@ -93,6 +94,9 @@ def test_what_cannot_be_written_is_an_error() -> None:
         lambda: 5 // STREAM,
         lambda: STREAM // 0,
         lambda: STREAM // half,
+        lambda: STREAM * 0.5,
+        lambda: STREAM - 0.5,
+        lambda: STREAM // 2.5,
     ):
         with pytest.raises(DimError):
             wrong()

@@ -12,7 +12,7 @@ from pulse.errors import GraphError, NotStreamable, PulseError
 from pulse.graph import Graph
 from pulse.infer import infer
 from tests import graphs
-from tests.graphs import END, Builder, batch_graph
+from tests.graphs import END, FLOAT, Builder, batch_graph
 from tests.networks import Network, networks
 
 
@@ -112,6 +112,7 @@ REFUSED: list[tuple[str, type[PulseError], str]] = [
     ("huge", GraphError, "which is too large"),
     ("endless scale", GraphError, "does not fit its inputs .* cannot convert float infinity to integer"),
     ("bias of another size", GraphError, "has a bias that does not fit its weights"),
+    ("half of its length", NotStreamable, "makes a length that cannot be written down: 0.5 is no part of a length"),
     ("no kernel", NotStreamable, "has a kernel, dilation, stride or pad that makes no sense"),
     ("bent by nothing", GraphError, "divides by its alpha, which is 0"),
     ("training", NotStreamable, r"in training mode; call model.eval\(\)"),
@@ -170,6 +171,10 @@ def refused(what: str, b: Builder) -> str:
             return b.add("ConvTranspose", "x", b.floats(4, 2, 2), auto_pad="SAME_UPPER", strides=[3])
         case "ceil":
             return b.add("MaxPool", "x", kernel_shape=[2], strides=[3], ceil_mode=1)
+        case "half of its length":
+            items = b.add("Cast", b.add("Shape", "x", start=2, end=3), to=FLOAT)
+            half = b.add("Cast", b.add("Mul", items, b.constant([0.5], np.float32)), to=7)
+            return b.add("Range", ints(0), half, ints(1))
         case "no kernel":
             return b.add("ConvTranspose", "x", b.floats(4, 2, 0))
         case "bent by nothing":

@@ -31,12 +31,14 @@ SCENE_FRAMES = 1180
 SCENE_SAMPLES = (SCENE_FRAMES - 1) * HOP + WINDOW
 TOLERANCE_FRAMES = 16  # frames to either side of the word's end that count as the word (delta t of 160 ms)
 IGNORED = -1  # target of frames that train nothing
+ALARM = -2  # target of frames that are no word, and train only if they are taken for one
 BLUR_FRAMES = 12  # frames after the target interval where the end is too uncertain to say "none"
 SETTLED_SHARE = 0.5  # of the word, from which on "none" is no longer demanded
 MARGIN_S = 0.1  # kept around the word
 
 WORD_SHARE, FRAGMENT_SHARE, NEAR_SHARE = 0.40, 0.12, 0.08  # of the items in a scene; the rest is other speech
 MADE_SHARE = 0.25  # of the other speech, where there is any from synthesisers
+SOUND_SHARE = 0.1  # of the items where people alone are heard: noise as loud as they are
 SPEEDS = tuple(Fraction(n, d) for n, d in ((4, 5), (6, 7), (10, 11), (1, 1), (1, 1), (11, 10), (7, 6), (5, 4)))
 LEVEL_DB = -26.0  # of an item's root mean square before the scene's own gain
 ROOM_SHARE, NOISE_SHARE = 0.6, 0.85
@@ -173,6 +175,7 @@ class Hearing:
     window_function: str
     made_share: float = 0.35  # of the words, from synthesisers, where there are recordings too
     words: bool = True  # whether any are said
+    people: bool = False  # whether nothing but people's other speech is heard, and noise for some of it
     part_targets: Callable[[Sequence[Mark]], NDArray[np.int8]] | None = None  # in place of `targets`
 
 
@@ -211,6 +214,8 @@ class Scenes:
 
     def _item(self, rng: np.random.Generator) -> tuple[int, Clip]:
         """A word with its class, as `IGNORED` parts of one and what is nearly one, and with class 0 other speech."""
+        if self.hearing.people:
+            return 0, self._piece(self.material.noise if rng.random() < SOUND_SHARE else (), rng)
         material, kind = self.material, rng.random() * (1 if self.hearing.words else 1 - WORD_SHARE)
         if kind < FRAGMENT_SHARE:
             return IGNORED, self._fragment(rng)
@@ -221,10 +226,14 @@ class Scenes:
             which = int(rng.integers(len(material.words)))
             return which + 1, self._take(which, rng)
         made = material.made and (not material.speech or rng.random() < MADE_SHARE)
-        speech = _pick(material.made if made else material.speech, rng)
+        return 0, self._piece(material.made if made else material.speech, rng)
+
+    def _piece(self, sounds: tuple[Audio, ...], rng: np.random.Generator) -> Clip:
+        """Some of one of the sounds, or of what people say where there are none."""
+        sound = _pick(sounds or self.material.speech, rng)
         length = int(rng.uniform(0.8, 4.0) * SAMPLE_RATE)
-        start = int(rng.integers(max(1, len(speech) - length)))
-        return 0, Clip(_fade(speech[start : start + length]), 0, 0)
+        start = int(rng.integers(max(1, len(sound) - length)))
+        return Clip(_fade(sound[start : start + length]), 0, 0)
 
     def _take(self, word: int, rng: np.random.Generator) -> Clip:
         return self.material.words[word].pick(self.hearing.made_share, rng)

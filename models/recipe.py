@@ -50,6 +50,8 @@ class Sounds(Struct, frozen=True, forbid_unknown_fields=True):
     mined: Annotated[int, Meta(ge=0, le=1_000_000)] = 8_000  # scenes without a word listened to after each round
     kept: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_500  # of them, the loudest false alarms
     mined_share: Share = 0.2  # of each step's scenes, once there are mined ones
+    spared: Share = 0.0  # score of all words up to which a frame of a mined scene teaches nothing
+    people: Literal["learnt", "mined"] = "learnt"  # whether their other speech is in all scenes, or only in mined ones
     tempo: tuple[Positive, Positive] = (0.83, 1.2)
     haste: Share = 0.25  # by which the tempo is larger or smaller from one moment to the next
     warp: Share = 0.1  # by which the mel axis is stretched or squeezed, a stand-in for other vocal tracts

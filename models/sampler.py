@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from daemon.features import MELS
-from models.augment import SCENE_FRAMES
+from models.augment import ALARM, SCENE_FRAMES
 from models.pool import Pool
 from models.recipe import Recipe, Sounds
 
@@ -25,7 +25,10 @@ class Sampler:
         self.mined: list[Pool] = []
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """(batch, frames, MELS) float32 frames and (batch, frames) targets, changed as in `perturb`."""
+        """(batch, frames, MELS) float32 frames and (batch, frames) targets, changed as in `perturb`.
+
+        Where the recipe spares what does not fire, no word in a mined scene is `ALARM`.
+        """
         rng = np.random.default_rng((self.made.seed, step))
         mined = sum(map(len, self.mined))
         hard = int(rng.binomial(self.made.batch, self.made.sounds.mined_share)) if mined else 0
@@ -38,6 +41,8 @@ class Sampler:
                     break
                 which -= len(found)
         frames, targets = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
+        if hard and self.made.sounds.spared:
+            targets[-hard:][targets[-hard:] == 0] = ALARM
         return perturb(frames.float(), targets.long(), self.made, rng)
 
 

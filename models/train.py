@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from daemon.features import MELS
 from models import calibration, pool, recipe
-from models.augment import IGNORED, Hearing, Scenes, gather
+from models.augment import ALARM, IGNORED, Hearing, Scenes, gather
 from models.cast import Cast
 from models.corpus import HEARD_KINDS, MANIFEST, CorpusError, Recording, read_manifest, select
 from models.evaluate import Curve, Scored, curves, listen, score
@@ -131,7 +131,11 @@ class Training:
         """Cross entropy with the targets and, where there is a teacher, with what it says of every frame."""
         logits = self._logits(self.network, frames)
         heard = targets[:, -logits.shape[1] :].flatten()
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), heard, ignore_index=IGNORED)
+        asked = (heard != IGNORED).sum().clamp_min(1)
+        with torch.no_grad():
+            fires = 1 - logits.flatten(0, 1).softmax(-1)[:, 0] > self.made.sounds.spared
+        heard = heard.where(heard != ALARM, torch.where(fires, 0, IGNORED))
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), heard, ignore_index=IGNORED, reduction="sum") / asked
         if self.teacher is None:
             return loss
         with torch.no_grad():
@@ -183,8 +187,10 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     in_parts = made.network.kind == "parts"
     material = gather(corpora, made.words, cast, rooms, PARTS.count if in_parts else 1)
     hearing = Hearing(made.window_function, made.sounds.made, part_targets=part_targets if in_parts else None)
-    scenes = pool.render(Scenes(material, hearing, made.seed), folder / "scenes", made.sounds.scenes)
-    silent = Scenes(material, replace(hearing, words=False), made.seed)
+    apart = made.sounds.people == "mined"
+    learnt = replace(material, speech=()) if apart else material
+    scenes = pool.render(Scenes(learnt, hearing, made.seed), folder / "scenes", made.sounds.scenes)
+    silent = Scenes(material, replace(hearing, words=False, people=apart and bool(material.speech)), made.seed)
     if (folder / CHECKPOINT).exists():
         training.restore(folder)
     else:

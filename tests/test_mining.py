@@ -1,5 +1,6 @@
 """What a network fires at where no word is said comes back in the next round."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models import mining, pool
-from models.augment import Hearing, Material, Scenes
+from models import mining, pool, train
+from models.augment import ALARM, Hearing, Material, Scenes
 from models.pool import Pool
 from models.recipe import Network, Recipe, Sounds
 from models.sampler import Sampler
@@ -124,3 +125,37 @@ def test_all_scenes_of_a_training_are_counted() -> None:
     sounds = Sounds(scenes=6, mined=7, kept=3)
     assert [pool.bytes_of(sounds, rounds) // pool.BYTES for rounds in (1, 2, 3)] == [6, 16, 19]
     assert pool.bytes_of(Sounds(scenes=6, mined=0), 3) == 6 * pool.BYTES
+
+
+def test_frames_of_mined_scenes_teach_only_where_they_fire(tmp_path: Path) -> None:
+    spared = msgspec.structs.replace(RECIPE.sounds, mined_share=1.0, spared=0.3, tempo=(1, 1), haste=0)
+    made = msgspec.structs.replace(RECIPE, sounds=spared)
+    scenes, mined = Pool(tmp_path / "scenes", 6), Pool(tmp_path / "mined", 2)
+    mined.targets[:, ::3] = 1
+    sampler = Sampler(made, scenes)
+    sampler.mined.append(mined)
+    targets = sampler.batch(0)[1]
+    assert set(np.unique(targets)) == {ALARM, 1}
+    assert not (scenes.targets[:].any() or (mined.targets[:] == ALARM).any())
+    training = train.Training(made)
+    logits = torch.zeros(1, 4, 3)
+    logits[0, :, 0] = torch.tensor([9.0, 9.0, 0.0, 0.0])  # sure of no word, and of one in three
+    training.network.logits = lambda frames: logits  # type: ignore[method-assign]
+    for which, counted in ((ALARM, [2, 3]), (0, [0, 1, 2, 3]), (1, [0, 1, 2, 3])):
+        loss = training._loss(torch.zeros(1, 4, 40), torch.full((1, 4), which))
+        wrong = torch.nn.functional.cross_entropy(logits[0], torch.full((4,), max(which, 0)), reduction="none")
+        torch.testing.assert_close(loss, wrong[counted].sum() / 4)
+    logits[0, :, 0] = 9
+    assert training._loss(torch.zeros(1, 4, 40), torch.full((1, 4), ALARM)).item() == 0
+
+
+def test_people_alone_are_listened_to_where_their_speech_is_not_learnt() -> None:
+    material, loud = made_up(), np.full(40_000, 0.5, np.float32)
+    above, below = (np.full(90_000, level, np.float32) for level in (1.0, -1.0))
+    material = replace(material, speech=(above,), noise=(below,), near=(loud,), made=(loud,))
+    scenes = Scenes(material, Hearing("hamming", words=False, people=True), 1)
+    said = [scenes._item(np.random.default_rng(seed)) for seed in range(200)]
+    assert {label for label, _ in said} == {0}
+    middles = np.array([clip.audio[len(clip.audio) // 2] for _, clip in said])
+    assert set(middles) == {1, -1}
+    assert np.mean(middles == -1) == pytest.approx(0.1, abs=0.05)

@@ -115,7 +115,7 @@ def gather(corpora: Sequence[Path], words: tuple[str, ...], voices: Voices, room
     for word, said in zip(words, takes, strict=True):
         if not said:
             raise CorpusError(f"no recording of the train split says {word!r}")
-    other = [r for r in spoken if not any(r.says(word) for word in words)]
+    other = [r for r in spoken if not any(r.may_say(word) for word in words)]
     speech, near, made = ([r for r in other if _kind(r) == kind] for kind in ("speech", "near", "made"))
     noises, responses = (
         [read_audio(r) for r in select(found, "train", {kind}, shippable=True)] for kind in ("noise", "rir")

@@ -26,6 +26,7 @@ from models import (
     figures,
     gate,
     hearing,
+    librispeech,
     phrase,
     prune,
     recipe,
@@ -83,7 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse-train", description="Train and judge wake-word networks.")
     told = (
-        "train|export|prune|quantise|calibrate|evaluate|synthesize|demo|train-speaker|export-speaker|evaluate-speakers"
+        "train|export|prune|quantise|calibrate|evaluate|synthesize|fetch-speech|demo|"
+        "train-speaker|export-speaker|evaluate-speakers"
     )
     verbs = parser.add_subparsers(required=True, metavar=told)
     _add_train(verbs)
@@ -128,6 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("model", type=Path, help="a .plan")
     verb.set_defaults(verb=_evaluate)
     _add_synthesize(verbs)
+    verb = verbs.add_parser("fetch-speech", help="a corpus of 5.4 hours of read English, 340 MB from openslr.org")
+    verb.add_argument("--out", type=Path, required=True, help="folder for the corpus")
+    verb.add_argument("--archive", type=Path, metavar="FILE", help="dev-clean.tar.gz, where it is there already")
+    verb.set_defaults(verb=lambda options: print(librispeech.fetch(options.out, options.archive)))
     verb = verbs.add_parser("demo", help="make the demo recording with espeak-ng and flite")
     verb.add_argument("-o", type=Path, required=True, dest="path", help="a .wav file")
     verb.set_defaults(verb=_demo)

@@ -64,6 +64,11 @@ class Recording:
         return next((part.removeprefix("gender=") for part in self.note.split(";") if part.startswith("gender=")), "")
 
     @property
+    def text(self) -> str:
+        """What is said in it, in small letters, where the manifest says it; else an empty string."""
+        return next((part.removeprefix("text=") for part in self.note.split(";") if part.startswith("text=")), "")
+
+    @property
     def mentions(self) -> str:
         """The word that is said somewhere in it; else an empty string."""
         return "computer" if "has_computer=1" in self.note else ""
@@ -74,7 +79,7 @@ class Recording:
 
     def may_say(self, word: str) -> bool:
         """Whether the word may be said in it, so that it is no place to look for false alarms."""
-        return self.says(word) or self.mentions == word
+        return self.says(word) or self.mentions == word or f" {word.replace('_', ' ')} " in f" {self.text} "
 
 
 def read_manifest(folder: Path) -> list[Recording]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from daemon.features import SAMPLE_RATE
 from models.augment import Clip, take
 from models.corpus import Recording, read_audio
-from models.pool import write_note
+from models.notes import write_note
 from models.variety import vary
 
 T = TypeVar("T")

@@ -306,6 +306,9 @@ def _conditions(options: argparse.Namespace, around: Surroundings) -> list[Condi
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    for name, least in (("processes", 1), ("seed", 0)):
+        if getattr(options, name) < least:
+            raise CorpusError(f"--{name} {getattr(options, name)} is too little: at least {least}")
     models = [WakeModel.load(path) for path in (options.model, options.compare) if path]
     sessions, around = delivery.sessions(options.corpora, unseen=options.unseen, seed=options.seed)
     wanted = _conditions(options, around)

@@ -12,6 +12,7 @@ from daemon.detector import smooth
 from models import pool
 from models.augment import Scenes
 from models.networks import Network, posteriors, smoothing_of
+from models.notes import write_note
 from models.pool import Pool
 from models.recipe import Sounds
 
@@ -32,7 +33,7 @@ def mine(network: Network, scenes: Scenes, sounds: Sounds, folder: Path, round_:
     loudest = [number for number in np.argsort(-peaks)[: sounds.kept] if peaks[number] >= FIRED]
     kept = Pool(path, max(1, len(loudest)))
     kept.frames[: len(loudest)], kept.targets[: len(loudest)] = heard.take(loudest)
-    pool.write_note(str(len(loudest)), note)
+    write_note(str(len(loudest)), note)
     pool.remove(heard_at)
     alarms = int((peaks >= FALSE_ALARM).sum())
     tqdm.write(f"round {round_}: {alarms} of {count} scenes without a word fire at {FALSE_ALARM}")

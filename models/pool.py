@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from daemon.features import MELS
 from models.augment import SCENE_FRAMES, Scenes
+from models.notes import write_note
 from models.recipe import Sounds
 
 BATCH = 32  # scenes between two notes of how far it is
@@ -91,13 +92,6 @@ def bytes_of(made: Sounds, rounds: int) -> int:
 def on_disk(paths: Iterable[Path]) -> int:
     """What some files take on the disk."""
     return sum(path.stat().st_blocks * BLOCK for path in paths if path.is_file())
-
-
-def write_note(text: str, path: Path) -> None:
-    """Write a short text, whole or not at all."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.write_text(text)
-    draft.replace(path)
 
 
 def render(scenes: Scenes, path: Path, count: int, *, first: int = 0) -> Pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +11,8 @@ import msgspec
 import yaml
 from msgspec import Meta, Struct
 
+from models.augment import SCENE_FRAMES
+from models.notes import write_note
 from models.wakeword import Size
 
 MAX_BYTES = 64 * 1024
@@ -94,6 +97,9 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
             yield f"words: {', '.join(self.words)} are not all different"
         if slowest > fastest:
             yield f"tempo: from {slowest:g} to {fastest:g}; put the smaller one first"
+        if fastest * (self.frames - 1) > SCENE_FRAMES - 2:
+            most = math.floor(100 * (SCENE_FRAMES - 2) / (self.frames - 1)) / 100
+            yield f"tempo: at {fastest:g} a scene ends before {self.frames} frames; at most {most:g}, or fewer frames"
         if self.network.kind == "gated" and field > self.frames:
             yield f"frames: {self.frames} are fewer than the {field} that reach one output; use smaller dilations"
         if self.network.kind == "parts" and self.quantised:
@@ -133,4 +139,4 @@ def _convert(settings: object, words: tuple[str, ...], path: Path) -> Recipe:
 
 def write(recipe: Recipe, path: Path) -> None:
     """Leave a recipe in a file that `read` takes."""
-    path.write_text(yaml.safe_dump(msgspec.to_builtins(recipe), sort_keys=False))
+    write_note(yaml.safe_dump(msgspec.to_builtins(recipe), sort_keys=False), path)

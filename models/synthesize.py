@@ -7,17 +7,20 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, fields
 from itertools import chain
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from tqdm import tqdm
 
 from models.agreement import dissent, judge
 from models.engines import at_hand
-from models.pool import write_note
+from models.notes import write_note
 from models.script import Take, Wanted, chunks, label, write
 from models.takes import Row, make, with_fault
 from models.voices import SynthesisError, Voice
@@ -79,23 +82,44 @@ def _journal(folder: Path) -> dict[int, list[Row]]:
 
 def _say(folder: Path, left: list[tuple[int, tuple[Take, ...]]], jobs: int) -> None:
     """Each portion by a process of its own, since what a synthesiser says depends on what it said before."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
     _mend(folder / JOURNAL)
     with (
         (folder / JOURNAL).open("a", encoding="utf-8") as journal,
-        context.Pool(jobs, maxtasksperchild=1) as pool,
+        processes(jobs) as pool,
         tqdm(total=sum(len(portion) for _, portion in left), unit="take", disable=not left) as bar,
     ):
-        for number, rows in pool.imap_unordered(_portion, ((folder, *entry) for entry in left)):
-            journal.write(json.dumps({"portion": number, "rows": [asdict(row) for row in rows]}) + "\n")
-            journal.flush()
-            bar.update(len(rows))
+        said = {pool.submit(make, folder, portion): number for number, portion in left}
+        try:
+            for portion in as_completed(said):
+                rows = portion.result()
+                journal.write(json.dumps({"portion": said[portion], "rows": [asdict(row) for row in rows]}) + "\n")
+                journal.flush()
+                bar.update(len(rows))
+        except BrokenProcessPool as error:
+            raise SynthesisError(
+                f"one of {jobs} processes that speak was killed, maybe for want of memory; start again, which goes on "
+                f"from here (synthesize takes fewer --jobs)"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _portion(task: tuple[Path, int, tuple[Take, ...]]) -> tuple[int, list[Row]]:
-    folder, number, takes = task
-    return number, make(folder, takes)
+def processes(jobs: int) -> ProcessPoolExecutor:
+    """So many at a time, each for one task, that are gone when this one is killed."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return ProcessPoolExecutor(jobs, context, _end_with_parent, max_tasks_per_child=1)
+
+
+def _end_with_parent() -> None:
+    """A process of an executor would wait for ever for the next task of a parent that was killed."""
+    Thread(target=_outlive_nobody, daemon=True).start()
+
+
+def _outlive_nobody() -> None:
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _mend(path: Path) -> None:

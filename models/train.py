@@ -7,6 +7,7 @@ order.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 import shutil
@@ -29,6 +30,7 @@ from models.corpus import HEARD_KINDS, MANIFEST, CorpusError, Recording, read_ma
 from models.evaluate import Curve, Scored, curves, listen, score
 from models.mining import mine
 from models.networks import Network, build, posteriors, smoothing_of
+from models.notes import write_note
 from models.parts import PARTS, part_targets
 from models.recipe import Recipe, RecipeError
 from models.rooms import gather_rooms
@@ -101,7 +103,12 @@ class Training:
         """Write the checkpoint, whole or not at all."""
         state = {name: getattr(self, name).state_dict() for name in STATEFUL}
         state |= {"step": self.step, "best": self.best, "since": self.since}
-        torch.save(state, folder / f"{CHECKPOINT}.new")
+        content = io.BytesIO()  # what torch says of a full disk names neither
+        torch.save(state, content)
+        try:
+            (folder / f"{CHECKPOINT}.new").write_bytes(content.getbuffer())
+        except OSError as error:
+            raise RecipeError(f"cannot write {folder / CHECKPOINT}, the last one stays: {error.strerror}") from error
         (folder / f"{CHECKPOINT}.new").replace(folder / CHECKPOINT)
 
     def restore(self, folder: Path) -> None:
@@ -178,6 +185,7 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     dev = _dev(corpora, made.words)
     taught = _teacher(teacher, made) if teacher else None
     _prepare(folder, made, corpora)
+    looks = _Looks(listen(dev, made.window_function), folder)
     training = Training(made, taught)
     if made.quantised:
         heard = calibration.heard(corpora, made.window_function)
@@ -197,7 +205,6 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
         frames = scenes.frames[:NORMALISED_ON].reshape(-1, MELS)
         training.normalise(torch.from_numpy(frames.astype(np.float32)).to(training.device))
     sampler = Sampler(made, scenes)
-    looks = _Looks(listen(dev, made.window_function), folder)
     with tqdm(initial=training.step, total=made.steps, unit="step", mininterval=5) as bar:
         for round_ in range(len(made.rounds)):
             if training.since >= made.patience:
@@ -245,7 +252,7 @@ def _prepare(folder: Path, made: Recipe, corpora: Sequence[Path]) -> None:
     if (folder / RECIPE).exists() and recipe.read(folder / RECIPE) != made:
         raise RecipeError(f"{folder} holds a training with another recipe; take another folder, or remove it")
     recipe.write(made, folder / RECIPE)
-    (folder / HEARD).write_text(manifests)
+    write_note(manifests, folder / HEARD)
     size, free = pool.bytes_of(made.sounds, len(made.rounds)), shutil.disk_usage(folder).free
     more = size - pool.on_disk(path for kind in SCENES for path in folder.glob(kind))
     if more > free:

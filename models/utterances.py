@@ -18,7 +18,7 @@ from daemon.features import HOP, MELS, SAMPLE_RATE, WINDOW, LogMel
 from models import noise
 from models.augment import level, surround
 from models.corpus import CorpusError, read_audio, read_manifest, select, to_float, to_int16
-from models.pool import write_note
+from models.notes import write_note
 from models.rooms import Rooms, gather_rooms
 from models.talkers import Talker
 

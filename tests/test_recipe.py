@@ -6,6 +6,7 @@ import pytest
 
 from models import recipe
 from models.recipe import Network, Recipe, RecipeError
+from tests.disk import room_for
 
 WORDS = "words: [up, down]\n"
 
@@ -14,6 +15,14 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     made = Recipe(words=("up",), network=Network(gate=8), rounds=(5,))
     recipe.write(made, tmp_path / "recipe.yaml")
     assert recipe.read(tmp_path / "recipe.yaml") == made
+
+
+def test_a_recipe_stays_where_there_is_no_room_for_it(tmp_path: Path) -> None:
+    made, path = Recipe(words=("up",)), tmp_path / "recipe.yaml"
+    recipe.write(made, path)
+    with room_for(20), pytest.raises(OSError, match="File too large"):
+        recipe.write(made, path)
+    assert recipe.read(path) == made
 
 
 def test_shipped_recipes_are_known_by_name() -> None:
@@ -43,6 +52,8 @@ def test_words_are_given_for_a_recipe_that_names_none(tmp_path: Path) -> None:
         ("words: [Up!]\n", "words"),
         ("words: [up, up]\n", "not all different"),
         (WORDS + "sounds: {tempo: [1.2, 0.8]}\n", "smaller one first"),
+        (WORDS + "sounds: {tempo: [2, 3]}\n", "at 3 a scene ends before 982 frames; at most 1.2, or fewer frames"),
+        (WORDS + "sounds: {tempo: [1, 4]}\nframes: 300\n", "at most 3.93, or fewer"),
         (WORDS + "network: {dilations: [256]}\nframes: 300\n", "fewer than the 515"),
         (WORDS + "network: {kind: parts}\nquantised: true\n", "gated networks alone"),
         (WORDS + "average: 1\n", "average"),

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -152,6 +154,48 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].endswith("Is the disk full?")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "manifest.csv").exists()
+
+
+def children(process: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()))
+
+
+def test_a_process_that_is_killed_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "models.cli", "synthesize", "--phrase", "view glass", "--takes", "500"]
+    command += ["--jobs", "2", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        try:
+            assert any("clips to make" in line for line in run.stdout)
+            speakers: list[int] = []
+            while len(speakers) < 2 and run.poll() is None:  # children of the server of forks, which is a child
+                speakers = max(map(children, children(run.pid)), key=len, default=[])
+            os.kill(speakers[0], signal.SIGKILL)
+            _, told = run.communicate(timeout=120)
+        finally:
+            run.kill()
+    assert run.returncode == 1
+    assert told.splitlines()[-1].startswith("wakepulse-train: one of 2 processes that speak was killed")
+    assert "Traceback" not in told
+
+
+WAITING = """
+import os, signal
+from multiprocessing import active_children
+from models.synthesize import processes
+
+pool = processes(1)
+first = pool.submit(os.getpid).result()
+while {child.pid for child in active_children()} <= {first}:
+    pass  # until another one waits for what it is to say
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_is_killed_leaves_no_process() -> None:
+    """Each would hold the output open."""
+    done = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL
 
 
 def test_the_report_counts_what_was_kept_and_why_the_rest_was_not() -> None:

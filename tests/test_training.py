@@ -17,11 +17,12 @@ from daemon.listener import Listener
 from daemon.model import WakeModel
 from models import cli, networks, recipe, train
 from models.card import BEGIN, END
-from models.corpus import CorpusError
+from models.corpus import CorpusError, read_manifest
 from models.export import ExportError, annotate, prove
 from models.hearing import posteriors
 from models.recipe import Network, Recipe, RecipeError, Sounds
 from pulse.cli import main as compile_main
+from tests.disk import room_for
 from tests.shipped import MODEL
 from tests.test_models import write_corpus
 
@@ -100,6 +101,33 @@ def test_a_word_that_nobody_says_on_dev_is_told_before_anything_is_made(corpus: 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_recording_that_is_not_there_is_told_before_anything_is_rendered(corpus: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(corpus, tmp_path / "broken")
+    lost = next(r.path for r in read_manifest(broken) if r.split == "dev" and r.says("up"))
+    lost.unlink()
+    with pytest.raises(CorpusError, match=f"cannot read {lost}"):
+        train.train([broken], tmp_path / "out", RECIPE)
+    assert not list((tmp_path / "out").glob("scenes*"))
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    training = train.Training(RECIPE)
+    training.save(tmp_path)
+    training.step = 1
+    with room_for(1000), pytest.raises(RecipeError, match=r"cannot write .*checkpoint.pt, .*: File too large"):
+        training.save(tmp_path)
+    training.restore(tmp_path)
+    assert training.step == 0
+
+
+def test_the_note_of_corpora_is_written_whole_or_not_at_all(corpus: Path, tmp_path: Path) -> None:
+    many = [corpus] * 30  # of which the note is longer than the recipe
+    with room_for(1500), pytest.raises(OSError, match="File too large"):
+        train.train(many, tmp_path, RECIPE)
+    assert recipe.read(tmp_path / train.RECIPE) == RECIPE
+    assert not (tmp_path / train.HEARD).exists()
+
+
 @pytest.mark.parametrize(
     ("taught", "named"),
     [
@@ -158,6 +186,9 @@ def test_the_exported_model_is_the_trained_one(
     assert cost.endswith("of clean recordings of people it has not met")
     after = onnxruntime.InferenceSession(path)
     np.testing.assert_array_equal(after.run(None, {"features": frames[None]})[0], whole)
+    for senseless in (["--processes", "0"], ["--seed", "-1"]):
+        assert cli.main([*judged, *senseless, plan]) == 1
+        assert f"{' '.join(senseless)} is too little: at least" in capsys.readouterr().err
     assert cli.main([*judged, "--card", __file__, plan]) == 1
     assert "no place for figures" in capsys.readouterr().err
 

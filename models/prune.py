@@ -61,9 +61,9 @@ def pruned(network: WakeWord, kept: Sequence[Tensor]) -> WakeWord:
 def prune(source: Path, folder: Path, keep: float, steps: int = STEPS) -> tuple[WakeWord, WakeWord]:
     """Leave in `folder` a training of `steps` that starts from the pruned network of another; both networks."""
     made, network = tuning.source(source)
-    width = round(made.network.gate * keep)
-    if not 0 < width <= made.network.gate or keep > 1:
-        raise RecipeError(f"keeping {keep:g} of {made.network.gate} channels leaves {width}; keep a share in (0, 1]")
+    width = round(made.network.gate * keep) if 0 < keep <= 1 else 0
+    if not width:
+        raise RecipeError(f"keeping {keep:g} of {made.network.gate} channels makes no network; keep a share in (0, 1]")
     important = importance(network, scenes(source, made.sounds.scenes))
     smaller = pruned(network, [row.topk(width).indices.sort().values for row in important])
     narrow = msgspec.structs.replace(made.network, gate=width)

@@ -94,7 +94,7 @@ def test_a_pruned_training_goes_on_as_any_other(tmp_path: Path, capsys: pytest.C
     assert "holds a training already" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("keep", ["0", "1.1", "0.01"])
+@pytest.mark.parametrize("keep", ["0", "1.1", "0.01", "nan"])
 def test_a_share_that_leaves_nothing_is_refused(tmp_path: Path, keep: str, capsys: pytest.CaptureFixture[str]) -> None:
     tmp_path.joinpath("x").mkdir()
     train.recipe.write(RECIPE, tmp_path / "x" / train.RECIPE)

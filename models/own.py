@@ -118,7 +118,25 @@ def gather(folders: dict[str, Path], false_wakes: Path | None, fires: dict[str, 
     return Given(tuple(takes), tuple(sound for sound in wrong if not sound.fault), tuple(map(_plain, refused)))
 
 
+def contents(folder: Path) -> list[tuple[str, str]]:
+    """Of each sound file in a folder its name there and a hash of what it holds, or nothing if it cannot be used."""
+    return [(str(path.relative_to(folder)), _content(path)) for path in _files(folder)]
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if path.stat().st_size <= MOST_BYTES else ""
+    except OSError:
+        return ""
+
+
 def _sounds(folder: Path) -> Iterator[Sound]:
+    for path in _files(folder):
+        yield _open(path, _plain(path.relative_to(folder).parts[0]) if path.parent != folder else OWNER)
+
+
+def _files(folder: Path) -> list[Path]:
     """All sound files in a folder and, at any depth, in the folders of speakers in it."""
     if not folder.is_dir():
         raise CorpusError(f"{folder} is no folder of recordings")
@@ -128,8 +146,7 @@ def _sounds(folder: Path) -> Iterator[Sound]:
         raise CorpusError(f"{folder} holds {len(paths)} recordings; {MOST_FILES} are enough")
     if not paths:
         raise CorpusError(f"{folder} holds no recordings: WAV, FLAC or OGG files, or a folder of them for each speaker")
-    for path in paths:
-        yield _open(path, _plain(path.relative_to(folder).parts[0]) if path.parent != folder else OWNER)
+    return paths
 
 
 def _hidden(path: Path, folder: Path) -> bool:

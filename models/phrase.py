@@ -27,6 +27,7 @@ from models.corpus import MANIFEST, NEAR, CorpusError, Recording, read_manifest
 from models.engines import FOLDERS
 from models.export import annotate
 from models.hearing import Tried
+from models.notes import write_note
 from models.recipe import Recipe, RecipeError
 from models.script import CONFUSABLE_SHARE, SHARES, Wanted
 from models.wording import slug, warnings
@@ -38,6 +39,7 @@ WORST = 5  # near phrases that are named
 LEAST_TAKES, MOST_TAKES = 20, 100_000  # with fewer, nothing may be left to test it with
 NEAR_PHRASES = 100  # of each phrase
 CLIP_S = 1.6  # about
+RANDOM = 8  # letters behind the name of a plan that is being written
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def fulfil(wish: Wish, made: Recipe, *, force: bool = False) -> None:
     for line in (line for phrase in wish.phrases for line in warnings(phrase)):
         print(line)
     wish.out.mkdir(parents=True, exist_ok=True)
+    _name(wish)
     _settle(wish)
     print(forecast(wish, made))
     corpora = [*_own(wish), *wish.corpora, _synthetic(wish, made)]
@@ -93,12 +96,18 @@ def fulfil(wish: Wish, made: Recipe, *, force: bool = False) -> None:
     print(_told(wish, corpora))
 
 
+def _name(wish: Wish) -> None:
+    """Refuse phrases of which the model would get too long a name."""
+    longest = len(f".{wish.model.stem}.plan.") + RANDOM
+    if longest > os.pathconf(wish.out, "PC_NAME_MAX"):
+        raise RecipeError(f"{wish.model.name} is too long a name for a file; give fewer or shorter phrases")
+
+
 def _settle(wish: Wish) -> None:
     """Keep what goes into the training, and refuse to go on with one that had other recordings."""
     note = wish.out / GIVEN
-    folders = [*wish.takes_of.values(), *([wish.false_wakes] if wish.false_wakes else [])]
-    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    known = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    known = {word: own.contents(folder) for word, folder in wish.takes_of.items()}
+    known |= {own.FALSE_WAKE: own.contents(wish.false_wakes)} if wish.false_wakes else {}
     text = json.dumps({"recordings": known, "corpora": [str(folder) for folder in wish.corpora]})
     if note.exists() and note.read_text() == text:
         return
@@ -108,14 +117,14 @@ def _settle(wish: Wish) -> None:
             f"synthesised already, or take another --out"
         )
     shutil.rmtree(wish.out / OWN, ignore_errors=True)
-    note.write_text(text)
+    write_note(text, note)
 
 
 def forecast(wish: Wish, made: Recipe) -> str:
     """What all of it will take, in one line; `RecipeError` where the disk is too small."""
     cores = os.cpu_count() or 1
     near = NEAR_PHRASES * max(1, wish.takes // CONFUSABLE_SHARE)
-    clips = len(wish.phrases) * (wish.takes + near) + wish.takes
+    clips = len(wish.phrases) * (wish.takes + near) + 2 * wish.takes  # sentences and words by themselves
     scenes = pool.scenes_of(made.sounds, len(made.rounds))
     minutes = (
         clips * _take_s(wish) / cores / 60,

@@ -1,5 +1,6 @@
 """From typed text to a model that a satellite takes, with a network small enough for a test."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,8 @@ from models.demo import say
 from models.engines import ENGINES
 from models.phrase import Wish
 from models.recipe import RecipeError
-from models.voices import Utterance
+from models.script import Wanted, write
+from models.voices import Utterance, flite_voices
 
 TINY = """
 network: {gate: 4, dilations: [1, 2, 4]}
@@ -28,6 +30,15 @@ frames: 300
 warm_up: 1
 check_every: 2
 """
+LONG = (  # each as long as may be, and together longer than a file's name
+    "wonderful television in the dining room",
+    "remember my grandmother next december",
+    "complicated umbrella under the blue sky",
+    "please activate the garden sprinklers",
+    "seventeen yellow submarines go fishing",
+    "thunder and lightning over the harbour",
+    "chocolate pudding for everybody tonight",
+)
 VOICES = ("slt", "rms", "awb", "kal16")
 
 
@@ -71,6 +82,12 @@ def test_from_text_to_a_model(
     assert capsys.readouterr().out.partition("| word")[2] == table
     assert again == [p.stat().st_mtime_ns for p in (out / "training" / train.CHECKPOINT, out / "own" / "manifest.csv")]
 
+    (mine / ".DS_Store").write_text("of the file manager's")
+    (mine / "note.txt").write_text("recorded in the kitchen")
+    command[command.index(str(mine))] = str(shutil.copytree(mine, tmp_path / "copy", copy_function=shutil.copyfile))
+    assert cli.main(command) == 0
+    mine = tmp_path / "copy"
+
     record(mine / "anna", "slt", text="hey, alexa")
     assert cli.main(command) == 1
     assert "was trained with other recordings; remove that folder" in capsys.readouterr().err
@@ -93,6 +110,7 @@ def test_what_speaks_against_a_phrase_is_said_before_anything_is_made(
     [
         (["--phrase", "Grüezi"], "is no phrase"),
         (["--phrase", "hello kitchen", "--takes", "0"], "--takes 0 is not between 20 and 100000"),
+        ([part for text in LONG for part in ("--phrase", text)], "is too long a name for a file"),
         (["--phrase", "hello kitchen", "--corpus", "nowhere"], "cannot read nowhere"),
         (["--phrase", "hello kitchen", "--teacher", "x"], "--teacher does not go with --phrase"),
         (["--phrase", "hello kitchen", "six_words"], "has words of its own"),
@@ -125,7 +143,8 @@ def test_time_and_disk_are_told_and_too_small_a_disk_is_refused(tiny: Path, tmp_
     made = recipe.read(tiny, ("hello_kitchen",))
     wish = Wish(("hello kitchen",), tmp_path)
     told = phrase.forecast(wish, made)
-    assert f"{2 * phrase.TAKES + phrase.NEAR_PHRASES * phrase.TAKES // 40} clips" in told
+    takes = write(Wanted(wish.phrases, wish.takes, phrase.NEAR_PHRASES, made.seed), {"flite": flite_voices()})
+    assert len(takes) <= int(told.partition(" clips")[0].split()[-1])
     assert "7 scenes" in told
     assert "4 steps" in told
     huge = msgspec.structs.replace(made, sounds=recipe.Sounds(scenes=10_000_000))

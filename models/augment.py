@@ -38,7 +38,6 @@ MARGIN_S = 0.1  # kept around the word
 
 WORD_SHARE, FRAGMENT_SHARE, NEAR_SHARE = 0.40, 0.12, 0.08  # of the items in a scene; the rest is other speech
 MADE_SHARE = 0.25  # of the other speech, where there is any from synthesisers
-SOUND_SHARE = 0.1  # of the items where people alone are heard: noise as loud as they are
 SPEEDS = tuple(Fraction(n, d) for n, d in ((4, 5), (6, 7), (10, 11), (1, 1), (1, 1), (11, 10), (7, 6), (5, 4)))
 LEVEL_DB = -26.0  # of an item's root mean square before the scene's own gain
 ROOM_SHARE, NOISE_SHARE = 0.6, 0.85
@@ -175,7 +174,8 @@ class Hearing:
     window_function: str
     made_share: float = 0.35  # of the words, from synthesisers, where there are recordings too
     words: bool = True  # whether any are said
-    people: bool = False  # whether nothing but people's other speech is heard, and noise for some of it
+    people: bool = False  # whether nothing but people's other speech and noise is heard
+    noises: float = 0.0  # share of the items that are noise, as loud as speech
     part_targets: Callable[[Sequence[Mark]], NDArray[np.int8]] | None = None  # in place of `targets`
 
 
@@ -214,9 +214,12 @@ class Scenes:
 
     def _item(self, rng: np.random.Generator) -> tuple[int, Clip]:
         """A word with its class, as `IGNORED` parts of one and what is nearly one, and with class 0 other speech."""
+        material = self.material
+        if self.hearing.noises and material.noise and rng.random() < self.hearing.noises:
+            return 0, self._piece(material.noise, rng)
         if self.hearing.people:
-            return 0, self._piece(self.material.noise if rng.random() < SOUND_SHARE else (), rng)
-        material, kind = self.material, rng.random() * (1 if self.hearing.words else 1 - WORD_SHARE)
+            return 0, self._piece(material.speech, rng)
+        kind = rng.random() * (1 if self.hearing.words else 1 - WORD_SHARE)
         if kind < FRAGMENT_SHARE:
             return IGNORED, self._fragment(rng)
         if kind < FRAGMENT_SHARE + NEAR_SHARE and material.near:
@@ -229,8 +232,8 @@ class Scenes:
         return 0, self._piece(material.made if made else material.speech, rng)
 
     def _piece(self, sounds: tuple[Audio, ...], rng: np.random.Generator) -> Clip:
-        """Some of one of the sounds, or of what people say where there are none."""
-        sound = _pick(sounds or self.material.speech, rng)
+        """Some of one of the sounds."""
+        sound = _pick(sounds, rng)
         length = int(rng.uniform(0.8, 4.0) * SAMPLE_RATE)
         start = int(rng.integers(max(1, len(sound) - length)))
         return Clip(_fade(sound[start : start + length]), 0, 0)

@@ -55,6 +55,7 @@ class Sounds(Struct, frozen=True, forbid_unknown_fields=True):
     mined_share: Share = 0.2  # of each step's scenes, once there are mined ones
     spared: Share = 0.0  # score of all words up to which a frame of a mined scene teaches nothing
     people: Literal["learnt", "mined"] = "learnt"  # whether their other speech is in all scenes, or only in mined ones
+    noises: Share = 0.0  # of what is said in a scene, noise instead, as loud
     tempo: tuple[Positive, Positive] = (0.83, 1.2)
     haste: Share = 0.25  # by which the tempo is larger or smaller from one moment to the next
     warp: Share = 0.1  # by which the mel axis is stretched or squeezed, a stand-in for other vocal tracts
@@ -77,6 +78,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     batch: Count = 16  # scenes per step
     frames: Annotated[int, Meta(ge=300, le=982)] = 982  # of each scene, after its tempo was changed
     rate: Positive = 2e-3  # peak learning rate; linear warm-up, then half a cosine down to 0
+    restart: Annotated[float, Meta(ge=0, le=1000)] = 0.0  # peak rate of each later round, if each goes down to 0
     warm_up: Count = 500  # steps
     weight_decay: Annotated[float, Meta(ge=0, le=1)] = 1e-4
     average: Annotated[float, Meta(ge=0, lt=1)] = 0.999  # of the weights that are exported, per step

@@ -42,6 +42,7 @@ SCENES = ("scenes.*", "heard*", "mined*")
 STATEFUL = ("network", "average", "optimiser")
 NORMALISED_ON = 256  # scenes
 CLIP = 10.0  # largest norm of a gradient
+RESTARTED = 50  # steps of the warm-up of a round that has a learning rate of its own
 TIMED_STEPS = 3
 OBSERVED_EVERY = 100  # steps, after which the ranges of a rounded network are looked up again
 
@@ -157,11 +158,18 @@ class Training:
 
 
 def rate(step: int, made: Recipe) -> float:
-    """The learning rate of a step: a linear warm-up, then half a cosine."""
-    if step < made.warm_up:
-        return made.rate * (step + 1) / made.warm_up
-    done = (step - made.warm_up) / max(1, made.steps - made.warm_up)
-    return made.rate * 0.5 * (1 + math.cos(math.pi * done))
+    """The learning rate of a step: a linear warm-up, then half a cosine, over all rounds or over each by itself."""
+    peak, warm_up, steps = made.rate, made.warm_up, made.steps
+    if made.restart:
+        steps = made.rounds[0]
+        for later in made.rounds[1:]:
+            if step < steps:
+                break
+            peak, warm_up, step, steps = made.restart, RESTARTED, step - steps, later
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    done = (step - warm_up) / max(1, steps - warm_up)
+    return peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class _Looks:
@@ -194,7 +202,8 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     rooms = partial(gather_rooms, count=made.sounds.rooms, seed=made.seed)
     in_parts = made.network.kind == "parts"
     material = gather(corpora, made.words, cast, rooms, PARTS.count if in_parts else 1)
-    hearing = Hearing(made.window_function, made.sounds.made, part_targets=part_targets if in_parts else None)
+    targets = part_targets if in_parts else None
+    hearing = Hearing(made.window_function, made.sounds.made, part_targets=targets, noises=made.sounds.noises)
     apart = made.sounds.people == "mined"
     learnt = replace(material, speech=()) if apart else material
     scenes = pool.render(Scenes(learnt, hearing, made.seed), folder / "scenes", made.sounds.scenes)

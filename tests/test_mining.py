@@ -153,7 +153,7 @@ def test_people_alone_are_listened_to_where_their_speech_is_not_learnt() -> None
     material, loud = made_up(), np.full(40_000, 0.5, np.float32)
     above, below = (np.full(90_000, level, np.float32) for level in (1.0, -1.0))
     material = replace(material, speech=(above,), noise=(below,), near=(loud,), made=(loud,))
-    scenes = Scenes(material, Hearing("hamming", words=False, people=True), 1)
+    scenes = Scenes(material, Hearing("hamming", words=False, people=True, noises=0.1), 1)
     said = [scenes._item(np.random.default_rng(seed)) for seed in range(200)]
     assert {label for label, _ in said} == {0}
     middles = np.array([clip.audio[len(clip.audio) // 2] for _, clip in said])

@@ -15,11 +15,13 @@ import torch
 from daemon.features import MELS, SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import WakeModel
-from models import cli, networks, recipe, train
+from models import cli, networks, pool, recipe, train
+from models.augment import Scenes
 from models.card import BEGIN, END
 from models.corpus import CorpusError, read_manifest
 from models.export import ExportError, annotate, prove
 from models.hearing import posteriors
+from models.pool import Pool
 from models.recipe import Network, Recipe, RecipeError, Sounds
 from pulse.cli import main as compile_main
 from tests.disk import room_for
@@ -93,6 +95,42 @@ def test_a_training_that_stopped_early_listens_no_more(
     assert "it stops early" in capsys.readouterr().out
     assert not list(tmp_path.glob("mined*"))
     assert not (tmp_path / "log.txt").exists()
+
+
+def test_people_who_say_no_word_are_only_listened_to(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = msgspec.structs.replace(RECIPE.sounds, people="mined", spared=0.2, noises=0.1)
+    made = msgspec.structs.replace(RECIPE, sounds=made, restart=1e-3)
+    with pytest.raises(CorpusError, match="speech without the words"):
+        train.train([corpus], tmp_path / "alone", made)
+    (tmp_path / "said").mkdir()
+    said = write_corpus(tmp_path / "said", WORDS)
+    manifest = said / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("CC0", "synthetic"))
+    rendered, render = {}, pool.render
+
+    def note(scenes: Scenes, path: Path, *counts: int, **first: int) -> Pool:
+        rendered[path.name] = len(scenes.material.speech), scenes.hearing.people, scenes.hearing.noises
+        return render(scenes, path, *counts, **first)
+
+    monkeypatch.setattr(pool, "render", note)
+    train.train([corpus, said], tmp_path / "both", made)
+    assert rendered == {"scenes": (0, False, 0.1), "heard1": (4 + 4, True, 0.1)}
+    train.train([said], tmp_path / "nobody", made)
+    assert rendered["heard1"] == (0, False, 0.1)
+
+
+def test_the_learning_rate_of_rounds() -> None:
+    made = msgspec.structs.replace(RECIPE, rounds=(100, 100, 200), warm_up=10, rate=2e-3)
+    once = [train.rate(step, made) for step in range(made.steps)]
+    assert once == sorted(once[:10]) + sorted(once[10:], reverse=True)
+    assert (max(once), once[9]) == (2e-3, 2e-3)
+    again = [train.rate(step, msgspec.structs.replace(made, restart=1e-3)) for step in range(made.steps)]
+    for first, past, peak in ((0, 100, 2e-3), (100, 200, 1e-3), (200, 400, 1e-3)):
+        assert max(again[first:past]) == peak
+        assert again[past - 1] < 0.01 * peak
+        assert again[first] < 0.2 * peak
 
 
 def test_a_word_that_nobody_says_on_dev_is_told_before_anything_is_made(corpus: Path, tmp_path: Path) -> None:

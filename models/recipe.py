@@ -78,10 +78,10 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     batch: Count = 16  # scenes per step
     frames: Annotated[int, Meta(ge=300, le=982)] = 982  # of each scene, after its tempo was changed
     rate: Positive = 2e-3  # peak learning rate; linear warm-up, then half a cosine down to 0
-    restart: Annotated[float, Meta(ge=0, le=1000)] = 0.0  # peak rate of each later round, if each goes down to 0
+    restart: Annotated[float, Meta(ge=0, le=1000)] = 0.0  # peak rate of each later round, if each begins anew
     warm_up: Count = 500  # steps
     weight_decay: Annotated[float, Meta(ge=0, le=1)] = 1e-4
-    average: Annotated[float, Meta(ge=0, lt=1)] = 0.999  # of the weights that are exported, per step
+    average: Annotated[float, Meta(ge=0, lt=1)] = 0.999  # of the weights that are exported, per step, without `restart`
     check_every: Count = 1000  # steps between two looks at the dev split
     patience: Count = 8  # looks without a better one, after which it stops
     teacher_share: Share = 0.5  # of the loss, where a teacher is given

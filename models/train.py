@@ -12,14 +12,17 @@ import math
 import os
 import shutil
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn as averaging
 from tqdm import tqdm
 
 from daemon.features import MELS
@@ -88,9 +91,7 @@ class Training:
         self.best, self.since = math.inf, 0  # of the looks at the dev split, and how many were worse since
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = build(made).to(self.device)
-        self.average = torch.optim.swa_utils.AveragedModel(
-            self.network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(made.average)
-        )
+        self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=averaging(made.average))
         self.optimiser = torch.optim.AdamW(self.network.parameters(), made.rate, weight_decay=made.weight_decay)
         self.teacher = teacher and teacher.to(self.device)
         self.calibration: Tensor | None = None  # frames (1, n, MELS), by which a rounded network is calibrated
@@ -99,6 +100,11 @@ class Training:
         """Fit the input scale of both networks to (n, MELS) frames."""
         for network in (self.network, self.average.module):
             network.normalise(frames)
+
+    def restart(self) -> None:
+        """Go on from the averaged weights, with an optimiser that remembers nothing."""
+        self.network.load_state_dict(self.average.module.state_dict())
+        self.optimiser.state.clear()
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -131,6 +137,7 @@ class Training:
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimiser.step()
+        self.average.multi_avg_fn = averaging(decay(self.step, self.made))
         self.average.update_parameters(self.network)
         self.step += 1
         return loss.item()
@@ -159,17 +166,26 @@ class Training:
 
 def rate(step: int, made: Recipe) -> float:
     """The learning rate of a step: a linear warm-up, then half a cosine, over all rounds or over each by itself."""
-    peak, warm_up, steps = made.rate, made.warm_up, made.steps
-    if made.restart:
-        steps = made.rounds[0]
-        for later in made.rounds[1:]:
-            if step < steps:
-                break
-            peak, warm_up, step, steps = made.restart, RESTARTED, step - steps, later
-    if step < warm_up:
-        return peak * (step + 1) / warm_up
-    done = (step - warm_up) / max(1, steps - warm_up)
+    start, steps = course(step, made)
+    peak, warm_up = (made.restart, RESTARTED) if start else (made.rate, made.warm_up)
+    if step - start < warm_up:
+        return peak * (step - start + 1) / warm_up
+    done = (step - start - warm_up) / max(1, steps - warm_up)
     return peak * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def course(step: int, made: Recipe) -> tuple[int, int]:
+    """The first step, and how many there are, of what a step is in: all rounds, or where they restart its own."""
+    if not made.restart:
+        return 0, made.steps
+    ends = list(accumulate(made.rounds))
+    number = min(bisect_right(ends, step), len(ends) - 1)
+    return ends[number] - made.rounds[number], made.rounds[number]
+
+
+def decay(step: int, made: Recipe) -> float:
+    """What the averaged weights keep of themselves in a step; where rounds restart, half of a round stays in them."""
+    return 1 - 2 / max(2, course(step, made)[1]) if made.restart else made.average
 
 
 class _Looks:
@@ -207,7 +223,7 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     apart = made.sounds.people == "mined"
     learnt = replace(material, speech=()) if apart else material
     scenes = pool.render(Scenes(learnt, hearing, made.seed), folder / "scenes", made.sounds.scenes)
-    silent = Scenes(material, replace(hearing, words=False, people=apart and bool(material.speech)), made.seed)
+    silent = Scenes(material, replace(hearing, words=False, people=apart), made.seed)
     if (folder / CHECKPOINT).exists():
         training.restore(folder)
     else:
@@ -219,8 +235,13 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
             if training.since >= made.patience:
                 tqdm.write(f"step {training.step}: no better in {made.patience} looks at the dev split; it stops early")
                 break
+            if round_ and apart and not material.speech:
+                tqdm.write(f"step {training.step}: it stops, as there is nobody to listen to who says other things")
+                break
             if round_ and made.sounds.mined:
                 sampler.mined.append(mine(training.average.module, silent, made.sounds, folder, round_))
+            if round_ and made.restart and training.step == sum(made.rounds[:round_]):
+                training.restart()
             while training.step < sum(made.rounds[: round_ + 1]) and training.since < made.patience:
                 loss = training.advance(*sampler.batch(training.step))
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)

@@ -98,7 +98,7 @@ def test_a_training_that_stopped_early_listens_no_more(
 
 
 def test_people_who_say_no_word_are_only_listened_to(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = msgspec.structs.replace(RECIPE.sounds, people="mined", spared=0.2, noises=0.1)
     made = msgspec.structs.replace(RECIPE, sounds=made, restart=1e-3)
@@ -117,8 +117,10 @@ def test_people_who_say_no_word_are_only_listened_to(
     monkeypatch.setattr(pool, "render", note)
     train.train([corpus, said], tmp_path / "both", made)
     assert rendered == {"scenes": (0, False, 0.1), "heard1": (4 + 4, True, 0.1)}
+    rendered.clear()
     train.train([said], tmp_path / "nobody", made)
-    assert rendered["heard1"] == (0, False, 0.1)
+    assert rendered == {"scenes": (0, False, 0.1)}
+    assert "nobody to listen to" in capsys.readouterr().out
 
 
 def test_the_learning_rate_of_rounds() -> None:
@@ -131,6 +133,23 @@ def test_the_learning_rate_of_rounds() -> None:
         assert max(again[first:past]) == peak
         assert again[past - 1] < 0.01 * peak
         assert again[first] < 0.2 * peak
+    assert [train.decay(step, made) for step in (0, 150, 399)] == [made.average] * 3
+    restarted = msgspec.structs.replace(made, restart=1e-3)
+    assert [train.decay(step, restarted) for step in (0, 99, 100, 200, 399)] == [0.98, 0.98, 0.98, 0.99, 0.99]
+
+
+def test_a_round_that_begins_anew_begins_from_the_average() -> None:
+    training = train.Training(msgspec.structs.replace(RECIPE, rounds=(9, 9), restart=1e-3))
+    frames, targets = torch.randn(2, RECIPE.frames, MELS) * 4 + 8, torch.ones(2, RECIPE.frames, dtype=torch.long)
+    for _ in range(3):
+        training.advance(frames, targets)
+    average = {key: value.clone() for key, value in training.average.module.state_dict().items()}
+    assert any((value != average[key]).any() for key, value in training.network.state_dict().items())
+    training.restart()
+    for key, value in training.network.state_dict().items():
+        torch.testing.assert_close(value, average[key])
+    training.advance(frames, targets)
+    assert {int(state["step"]) for state in training.optimiser.state.values()} == {1}
 
 
 def test_a_word_that_nobody_says_on_dev_is_told_before_anything_is_made(corpus: Path, tmp_path: Path) -> None:

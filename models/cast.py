@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -53,18 +54,21 @@ class Cast:
         return [made[recording] for recording in recordings]
 
     def _speak(self, recording: Recording) -> list[Clip]:
-        return [self._voice(recording, self._path(recording, str(number))) for number in range(self.count)]
+        return [self._voice(recording, str(number)) for number in range(self.count)]
 
     def _path(self, recording: Recording, which: str) -> Path:
         """By the sound too, as files of several corpora may have the same name."""
-        name = hashlib.sha256("/".join(recording.path.parts[-3:]).encode() + recording.path.read_bytes()).hexdigest()
-        return self.folder / f"{name[:16]}-{which}.flac"
+        sound = hashlib.sha256(recording.path.read_bytes()).hexdigest()[:16]
+        return self.folder / f"{_name(recording)}-{sound}-{which}.flac"
+
+    def _chance(self, recording: Recording, which: str) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *f"{_name(recording)}-{which}.flac".encode()))
 
     def _other(self, recording: Recording) -> NDArray[np.float32]:
         path = self._path(recording, "other")
         if not path.exists():
             audio, length = read_audio(recording), STRETCH_S * SAMPLE_RATE
-            rng = np.random.default_rng((self.seed, *path.name.encode()))
+            rng = self._chance(recording, "other")
             said = [vary(audio[start : start + length], rng)[0] for start in range(0, len(audio), length)]
             draft = path.with_suffix(".new.flac")
             soundfile.write(draft, np.clip(np.concatenate(said), -1, 1), SAMPLE_RATE)
@@ -72,12 +76,17 @@ class Cast:
         sound: NDArray[np.float32] = soundfile.read(path, dtype="float32")[0]
         return sound
 
-    def _voice(self, recording: Recording, path: Path) -> Clip:
+    def _voice(self, recording: Recording, which: str) -> Clip:
+        path = self._path(recording, which)
         note = path.with_suffix(".json")
         if not note.exists():
             clip = take(recording)
-            audio, stretch = vary(clip.audio, np.random.default_rng((self.seed, *path.name.encode())))
+            audio, stretch = vary(clip.audio, self._chance(recording, which))
             soundfile.write(path, np.clip(audio, -1, 1), SAMPLE_RATE)
             write_note(json.dumps([round(clip.start * stretch), round(clip.end * stretch)]), note)
         start, end = json.loads(note.read_text())
         return Clip(soundfile.read(path, dtype="float32")[0], start, end)
+
+
+def _name(recording: Recording) -> str:
+    return f"{zlib.crc32('/'.join(recording.path.parts[-3:]).encode()):08x}"

@@ -249,7 +249,7 @@ def _quantise(options: argparse.Namespace) -> None:
     network = rounded(exact)
     if options.steps:
         folder = options.out or options.folder.with_name(f"{options.folder.name}_int8")
-        made = msgspec.structs.replace(tuning.recipe(made, options.steps), quantised=True)
+        made = msgspec.structs.replace(tuning.recipe(made, options.steps, options.folder), quantised=True)
         if not (folder / train.CHECKPOINT).exists():
             tuning.start(options.folder, folder, made, network)
         train.train(options.corpora, folder, made, options.folder)

@@ -67,7 +67,7 @@ def prune(source: Path, folder: Path, keep: float, steps: int = STEPS) -> tuple[
     important = importance(network, scenes(source, made.sounds.scenes))
     smaller = pruned(network, [row.topk(width).indices.sort().values for row in important])
     narrow = msgspec.structs.replace(made.network, gate=width)
-    tuning.start(source, folder, msgspec.structs.replace(tuning.recipe(made, steps), network=narrow), smaller)
+    tuning.start(source, folder, msgspec.structs.replace(tuning.recipe(made, steps, source), network=narrow), smaller)
     return network, smaller
 
 

@@ -24,15 +24,14 @@ def source(folder: Path) -> tuple[Recipe, WakeWord]:
     return made, network
 
 
-def recipe(made: Recipe, steps: int) -> Recipe:
-    """Some more steps of the same training, slowly; rounds of one step stand for those whose mined scenes are there."""
+def recipe(made: Recipe, steps: int, source: Path) -> Recipe:
+    """Some more steps of the training in `source`, slowly, after a step for each round whose mined scenes are there."""
     if steps < 1:
         raise RecipeError(f"a training of {steps} steps trains nothing; give at least one")
-    rounds = (*(1 for _ in made.rounds[1:]), steps)
+    rounds = (*(1 for _ in source.glob("mined*.kept")), steps)
     every = max(1, sum(rounds) // LOOKS)
-    return msgspec.structs.replace(
-        made, rounds=rounds, rate=made.rate * SLOWED, warm_up=min(made.warm_up, every), check_every=every
-    )
+    slowly = {"rate": made.rate * SLOWED, "restart": 0.0, "warm_up": min(made.warm_up, every)}
+    return msgspec.structs.replace(made, rounds=rounds, check_every=every, **slowly)
 
 
 def start(source: Path, folder: Path, made: Recipe, network: WakeWord) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.features import MELS
-from models import cli, prune, train
+from models import cli, prune, train, tuning
 from models.wakeword import Size, WakeWord
 from tests.test_models import write_corpus
 from tests.test_training import RECIPE, WORDS
@@ -92,6 +93,16 @@ def test_a_pruned_training_goes_on_as_any_other(tmp_path: Path, capsys: pytest.C
     assert not torch.equal(after.front.weight, network.front.weight)
     assert cli.main(command) == 1
     assert "holds a training already" in capsys.readouterr().err
+
+
+def test_what_is_trained_on_goes_slowly_and_has_a_round_for_what_was_mined(tmp_path: Path) -> None:
+    made = msgspec.structs.replace(RECIPE, rounds=(2, 2, 2), restart=1e-2)
+    for mined, rounds in ((0, (40,)), (1, (1, 40)), (2, (1, 1, 40))):
+        if mined:
+            (tmp_path / f"mined{mined}.kept").write_text("1")
+        slow = tuning.recipe(made, 40, tmp_path)
+        assert slow.rounds == rounds
+        assert max(train.rate(step, slow) for step in range(slow.steps)) == pytest.approx(made.rate / 4)
 
 
 @pytest.mark.parametrize("keep", ["0", "1.1", "0.01", "nan"])

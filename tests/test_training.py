@@ -58,6 +58,31 @@ class Killed(BaseException):
     """Stands for the signal that ends a training just after a checkpoint."""
 
 
+def test_a_killed_training_restarts_its_rounds_all_the_same(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = msgspec.structs.replace(RECIPE, rounds=(3, 3), restart=1e-2, check_every=2)
+    train.train([corpus], tmp_path / "whole", made)
+    save, deaths = train.Training.save, iter((2, 3, 4))
+    dies_at = next(deaths)
+
+    def save_and_die(training: train.Training, folder: Path) -> None:
+        nonlocal dies_at
+        save(training, folder)
+        if training.step == dies_at:
+            dies_at = next(deaths, 0)
+            raise Killed
+
+    monkeypatch.setattr(train.Training, "save", save_and_die)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            train.train([corpus], tmp_path / "killed", made)
+    train.train([corpus], tmp_path / "killed", made)
+    weights = train.load(tmp_path / "killed")[1].state_dict()
+    for key, value in train.load(tmp_path / "whole")[1].state_dict().items():
+        torch.testing.assert_close(weights[key], value)
+
+
 def test_a_killed_training_goes_on_where_it_was(
     corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ LEVEL_DB = -26.0  # of an item's root mean square before the scene's own gain
 ROOM_SHARE, NOISE_SHARE = 0.6, 0.85
 NOISE_IN_ROOM_SHARE = 0.5  # where there is a room: noise from elsewhere in it
 SNR_DB = (0.0, 30.0)
+STRESS_S = 0.2  # after which another part of a word is loud
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,8 @@ class Hearing:
     words: bool = True  # whether any are said
     people: bool = False  # whether nothing but people's other speech and noise is heard
     noises: float = 0.0  # share of the items that are noise, as loud as speech
+    stress_db: float = 0.0  # by which an item is louder or softer from one moment to the next
+    snr_db: tuple[float, float] = SNR_DB
     part_targets: Callable[[Sequence[Mark]], NDArray[np.int8]] | None = None  # in place of `targets`
 
 
@@ -203,7 +206,7 @@ class Scenes:
         position = int(rng.uniform(0, 0.5) * SAMPLE_RATE)
         while position < SCENE_SAMPLES:
             label, clip = self._item(rng)
-            clip = _voice(clip, rng)
+            clip = _voice(clip, rng, self.hearing.stress_db)
             room = SCENE_SAMPLES - position
             sound[position : position + len(clip.audio)] += clip.audio[:room]
             if label:
@@ -255,10 +258,17 @@ class Scenes:
 
     def _surround(self, sound: Audio, rng: np.random.Generator) -> Audio:
         material = self.material
-        return surround(sound, material.rooms, noise.Sources(material.noise, material.speech or material.made), rng)
+        sources = noise.Sources(material.noise, material.speech or material.made)
+        return surround(sound, material.rooms, sources, rng, self.hearing.snr_db)
 
 
-def surround(sound: Audio, rooms: Rooms, sources: noise.Sources, rng: np.random.Generator) -> Audio:
+def surround(
+    sound: Audio,
+    rooms: Rooms,
+    sources: noise.Sources,
+    rng: np.random.Generator,
+    snr_db: tuple[float, float] = SNR_DB,
+) -> Audio:
     """Put dry speech into a room and beside noise, and record it."""
     room = rooms.pick(rng) if rng.random() < ROOM_SHARE else None
     if room:
@@ -267,7 +277,7 @@ def surround(sound: Audio, rooms: Rooms, sources: noise.Sources, rng: np.random.
         other = noise.draw(sources, len(sound), rng)
         if room and rng.random() < NOISE_IN_ROOM_SHARE:
             other = noise.unit(_reverberate(other, room.elsewhere))
-        sound = noise.beside(sound, noise.pace(other, rng), rng.uniform(*SNR_DB))
+        sound = noise.beside(sound, noise.pace(other, rng), rng.uniform(*snr_db))
     return transmit(record(sound, rng), rng)
 
 
@@ -288,16 +298,25 @@ def targets(marks: Sequence[Mark]) -> NDArray[np.int8]:
     return result
 
 
-def _voice(clip: Clip, rng: np.random.Generator) -> Clip:
-    """Another speed, pitch and level."""
+def _voice(clip: Clip, rng: np.random.Generator, stress_db: float) -> Clip:
+    """Another speed, pitch and level, and other parts that are stressed."""
     speed = SPEEDS[rng.integers(len(SPEEDS))]
     audio = clip.audio
     if speed != 1:
         audio = resample_poly(audio, speed.denominator, speed.numerator).astype(np.float32)
     gain = 10 ** (rng.uniform(-6, 6) / 20)
+    if stress_db:
+        audio = audio * _stress(len(audio), stress_db, rng)
     return replace(
         clip, audio=level(audio) * np.float32(gain), start=int(clip.start / speed), end=int(clip.end / speed)
     )
+
+
+def _stress(length: int, stress_db: float, rng: np.random.Generator) -> Audio:
+    """A gain that comes and goes."""
+    knots = rng.uniform(-stress_db, stress_db, 2 + round(length / SAMPLE_RATE / STRESS_S))
+    decibels = np.interp(np.arange(length), np.linspace(0, length, len(knots)), knots)
+    return (10 ** (decibels / 20)).astype(np.float32)
 
 
 def _pick(items: tuple[T, ...], rng: np.random.Generator) -> T:

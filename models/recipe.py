@@ -11,7 +11,7 @@ import msgspec
 import yaml
 from msgspec import Meta, Struct
 
-from models.augment import SCENE_FRAMES
+from models.augment import SCENE_FRAMES, SNR_DB
 from models.notes import write_note
 from models.wakeword import Size
 
@@ -22,6 +22,7 @@ Word = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]{0,62}\Z")]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 Channels = Annotated[int, Meta(ge=1, le=1024)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Decibels = Annotated[float, Meta(ge=-60, le=60)]
 Positive = Annotated[float, Meta(gt=0, le=1000)]
 
 
@@ -56,6 +57,8 @@ class Sounds(Struct, frozen=True, forbid_unknown_fields=True):
     spared: Share = 0.0  # score of all words up to which a frame of a mined scene teaches nothing
     people: Literal["learnt", "mined"] = "learnt"  # whether their other speech is in all scenes, or only in mined ones
     noises: Share = 0.0  # of what is said in a scene, noise instead, as loud
+    stress_db: Annotated[float, Meta(ge=0, le=30)] = 0.0  # by which parts of a word are louder or softer
+    snr_db: tuple[Decibels, Decibels] = SNR_DB  # of what is said beside noise
     tempo: tuple[Positive, Positive] = (0.83, 1.2)
     haste: Share = 0.25  # by which the tempo is larger or smaller from one moment to the next
     warp: Share = 0.1  # by which the mel axis is stretched or squeezed, a stand-in for other vocal tracts
@@ -94,11 +97,14 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     def _faults(self) -> Iterator[str]:
         """What would end a training long after its start."""
         slowest, fastest = self.sounds.tempo
+        lowest, highest = self.sounds.snr_db
         field = self.network.size().receptive_field
         if len(set(self.words)) < len(self.words):
             yield f"words: {', '.join(self.words)} are not all different"
         if slowest > fastest:
             yield f"tempo: from {slowest:g} to {fastest:g}; put the smaller one first"
+        if lowest > highest:
+            yield f"snr_db: from {lowest:g} to {highest:g}; put the smaller one first"
         if fastest * (self.frames - 1) > SCENE_FRAMES - 2:
             most = math.floor(100 * (SCENE_FRAMES - 2) / (self.frames - 1)) / 100
             yield f"tempo: at {fastest:g} a scene ends before {self.frames} frames; at most {most:g}, or fewer frames"

@@ -214,15 +214,23 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
     if made.quantised:
         heard = calibration.heard(corpora, made.window_function)
         training.calibration = torch.from_numpy(heard).to(training.device)
-    cast = Cast(folder / "voices", made.sounds.voices, made.seed)
-    rooms = partial(gather_rooms, count=made.sounds.rooms, seed=made.seed)
+    sounds = made.sounds
+    cast = Cast(folder / "voices", sounds.voices, made.seed)
+    rooms = partial(gather_rooms, count=sounds.rooms, seed=made.seed)
     in_parts = made.network.kind == "parts"
     material = gather(corpora, made.words, cast, rooms, PARTS.count if in_parts else 1)
     targets = part_targets if in_parts else None
-    hearing = Hearing(made.window_function, made.sounds.made, part_targets=targets, noises=made.sounds.noises)
-    apart = made.sounds.people == "mined"
+    hearing = Hearing(
+        made.window_function,
+        sounds.made,
+        noises=sounds.noises,
+        stress_db=sounds.stress_db,
+        snr_db=sounds.snr_db,
+        part_targets=targets,
+    )
+    apart = sounds.people == "mined"
     learnt = replace(material, speech=()) if apart else material
-    scenes = pool.render(Scenes(learnt, hearing, made.seed), folder / "scenes", made.sounds.scenes)
+    scenes = pool.render(Scenes(learnt, hearing, made.seed), folder / "scenes", sounds.scenes)
     silent = Scenes(material, replace(hearing, words=False, people=apart), made.seed)
     if (folder / CHECKPOINT).exists():
         training.restore(folder)
@@ -238,8 +246,8 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
             if round_ and apart and not material.speech:
                 tqdm.write(f"step {training.step}: it stops, as there is nobody to listen to who says other things")
                 break
-            if round_ and made.sounds.mined:
-                sampler.mined.append(mine(training.average.module, silent, made.sounds, folder, round_))
+            if round_ and sounds.mined:
+                sampler.mined.append(mine(training.average.module, silent, sounds, folder, round_))
             if round_ and made.restart and training.step == sum(made.rounds[:round_]):
                 training.restart()
             while training.step < sum(made.rounds[: round_ + 1]) and training.since < made.patience:

@@ -52,6 +52,7 @@ def test_words_are_given_for_a_recipe_that_names_none(tmp_path: Path) -> None:
         ("words: [Up!]\n", "words"),
         ("words: [up, up]\n", "not all different"),
         (WORDS + "sounds: {tempo: [1.2, 0.8]}\n", "smaller one first"),
+        (WORDS + "sounds: {snr_db: [20, 0]}\n", "smaller one first"),
         (WORDS + "sounds: {tempo: [2, 3]}\n", "at 3 a scene ends before 982 frames; at most 1.2, or fewer frames"),
         (WORDS + "sounds: {tempo: [1, 4]}\nframes: 300\n", "at most 3.93, or fewer"),
         (WORDS + "network: {dilations: [256]}\nframes: 300\n", "fewer than the 515"),

@@ -6,19 +6,19 @@ from multiprocessing import get_context
 import numpy as np
 
 from daemon.features import HOP, SAMPLE_RATE
-from models.augment import SCENE_SAMPLES, Clip, Hearing, Material, Scenes, Takes
+from models.augment import SCENE_SAMPLES, Clip, Hearing, Material, Scenes, Takes, _voice
 from models.rooms import Rooms, gather_rooms
 
 SCENES = 12
 
 
-def scenes(rooms: Rooms) -> Scenes:
+def scenes(rooms: Rooms, hearing: Hearing = Hearing("hamming")) -> Scenes:
     rng = np.random.default_rng(0)
     word = Clip(rng.normal(size=8000).astype(np.float32), 1000, 7000)
     speech = rng.normal(size=30_000).astype(np.float32)
     takes = Takes(recorded=((word,),), made=())
     material = Material((takes, takes), speech=(speech,), near=(), made=(), noise=(speech,), rooms=rooms)
-    return Scenes(material, Hearing("hamming"), 1)
+    return Scenes(material, hearing, 1)
 
 
 def made_alone(first: int) -> list[np.ndarray]:
@@ -51,3 +51,27 @@ def test_what_surrounds_a_word_leaves_it_where_it_is() -> None:
         late.append(int(np.argmax(near)) - SAMPLE_RATE)
     assert np.median(np.abs(late)) <= 2
     assert np.mean(np.abs(late) <= HOP) > 0.9
+
+
+def test_stress_moves_from_one_part_of_what_is_said_to_another() -> None:
+    rooms = gather_rooms([], 3, 1)
+    even = Clip(np.ones(2 * SAMPLE_RATE, np.float32), 0, SAMPLE_RATE)
+    swings = []
+    for stress_db in (0, 6):
+        said = [_voice(even, np.random.default_rng(seed), stress_db).audio[500:-500] for seed in range(20)]
+        swings.append([20 * np.log10(audio.max() / audio.min()) for audio in said])
+    assert max(swings[0]) < 1 and 6 < np.median(swings[1]) and max(swings[1]) < 13
+    plain, stressed = (scenes(rooms, Hearing("hamming", stress_db=stress_db))[3] for stress_db in (0, 6))
+    assert not np.array_equal(plain[0], stressed[0])
+
+
+def test_the_noise_in_a_scene_is_as_loud_as_the_recipe_says() -> None:
+    rooms = gather_rooms([], 3, 1)
+    word = np.random.default_rng(0).standard_normal(SCENE_SAMPLES).astype(np.float32)
+    floors = []
+    for snr_db in ((-2, -1), (50, 60)):
+        made = scenes(rooms, Hearing("hamming", snr_db=snr_db))
+        silent = word * (np.arange(SCENE_SAMPLES) < SCENE_SAMPLES // 2)
+        heard = [made._surround(silent, np.random.default_rng(seed)) for seed in range(20)]
+        floors.append([np.std(sound[-SAMPLE_RATE:]) / np.std(sound[:SAMPLE_RATE]) for sound in heard])
+    assert np.median(floors[0]) > 10 * np.median(floors[1])

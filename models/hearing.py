@@ -8,8 +8,8 @@ satellite does with all words at the model's thresholds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from daemon.aggregate import aggregate
 from daemon.detector import REFRACTORY_S, end_of, smooth
 from daemon.features import FRAMES_PER_SECOND, MELS, SAMPLE_RATE, LogMel
 from daemon.model import WakeModel
+from models import workers
 from models.conditions import Condition, Mark, Session, Surroundings, heard_in
 from models.corpus import CorpusError, Recording
 
@@ -198,8 +199,14 @@ def _each(tasks: list[_Task], processes: int) -> Iterator[list[list[_Part]]]:
     if processes == 1:
         yield from map(_listen, tasks)
         return
-    with get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap(_listen, tasks)
+    try:
+        with workers.processes(processes) as pool:
+            yield from pool.map(_listen, tasks)
+    except BrokenProcessPool as error:
+        raise CorpusError(
+            f"one of {processes} processes that listen was killed, maybe for want of memory; start again "
+            "(evaluate takes fewer --processes)"
+        ) from error
 
 
 def _watched(results: Iterator[list[list[_Part]]], bar: tqdm) -> Iterator[list[list[_Part]]]:

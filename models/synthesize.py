@@ -7,13 +7,11 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, fields
 from itertools import chain
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 from tqdm import tqdm
@@ -24,12 +22,11 @@ from models.notes import write_note
 from models.script import Take, Wanted, chunks, label, write
 from models.takes import Row, make, with_fault
 from models.voices import SynthesisError, Voice
+from models.workers import processes
 
 SETTINGS, JOURNAL, MANIFEST = "settings.json", "takes.jsonl", "manifest.csv"
 HIDDEN = {"number", "text", "pace", "fault"}  # of a row, not in the manifest
 OUTLIER = 1.8  # times longer or shorter than the median of a text, at one pace
-# What every process would import by itself, its main module being the command.
-PRELOADED = ["models.evaluate", "models.export", "models.gate", "models.synthesize", "models.train"]
 LEAST_TO_COMPARE = 5  # takes of a text that have a median to speak of
 SECONDS_A_LETTER, SECONDS_AROUND, BYTES_A_SECOND = 0.075, 0.75, 17_000
 TAKE_S, SLOW_TAKE_S = 1 / 12, {"kokoro": 0.7}  # of a core
@@ -85,7 +82,7 @@ def _say(folder: Path, left: list[tuple[int, tuple[Take, ...]]], jobs: int) -> N
     _mend(folder / JOURNAL)
     with (
         (folder / JOURNAL).open("a", encoding="utf-8") as journal,
-        processes(jobs) as pool,
+        processes(jobs, tasks_of_each=1) as pool,
         tqdm(total=sum(len(portion) for _, portion in left), unit="take", disable=not left) as bar,
     ):
         said = {pool.submit(make, folder, portion): number for number, portion in left}
@@ -102,24 +99,6 @@ def _say(folder: Path, left: list[tuple[int, tuple[Take, ...]]], jobs: int) -> N
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def processes(jobs: int) -> ProcessPoolExecutor:
-    """So many at a time, each for one task, that are gone when this one is killed."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return ProcessPoolExecutor(jobs, context, _end_with_parent, max_tasks_per_child=1)
-
-
-def _end_with_parent() -> None:
-    """A process of an executor would wait for ever for the next task of a parent that was killed."""
-    Thread(target=_outlive_nobody, daemon=True).start()
-
-
-def _outlive_nobody() -> None:
-    if parent := parent_process():
-        parent.join()
-        os._exit(1)
 
 
 def _mend(path: Path) -> None:

@@ -1,9 +1,12 @@
 """Thresholds are swept after the sound was heard once, and that gives what the satellite gives at each of them."""
 
 import math
+import os
+import signal
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from models.conditions import CONDITIONS, Condition, Mark
 from models.corpus import HEARD_KINDS, CorpusError, Recording, read_manifest
 from tests.shipped import DEMO, MODEL, model
 from tests.test_models import write_corpus
+from tests.test_synthesize import children
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.3, 0.5, 0.6)
 CLEAN = CONDITIONS[0]
@@ -173,6 +177,22 @@ def test_more_processes_hear_the_same(corpus: list[Recording]) -> None:
         np.testing.assert_array_equal(first.late_s, second.late_s)
         np.testing.assert_array_equal(first.alarms, second.alarms)
         assert first.late_s.shape == (len(first.positives), len(hearing.THRESHOLDS))
+
+
+def test_a_process_that_is_killed_is_an_error(corpus: list[Recording]) -> None:
+    parts, around = conditions.sessions(corpus * 20, 1), conditions.surroundings(corpus)
+
+    def kill() -> None:
+        listening: list[int] = []
+        while not listening:  # children of the server of forks, which is a child
+            listening = [process for server in children(os.getpid()) for process in children(server)]
+        os.kill(listening[0], signal.SIGKILL)
+
+    killer = Thread(target=kill)
+    killer.start()
+    with pytest.raises(CorpusError, match="one of 2 processes that listen was killed"):
+        hearing.listen(MODEL, parts, around, CONDITIONS, processes=2)
+    killer.join()
 
 
 def _speech(sound: np.ndarray, mark: Mark) -> np.ndarray:

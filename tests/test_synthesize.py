@@ -182,9 +182,9 @@ def test_a_process_that_is_killed_is_one_line(tmp_path: Path) -> None:
 WAITING = """
 import os, signal
 from multiprocessing import active_children
-from models.synthesize import processes
+from models.workers import processes
 
-pool = processes(1)
+pool = processes(1, tasks_of_each=1)
 first = pool.submit(os.getpid).result()
 while {child.pid for child in active_children()} <= {first}:
     pass  # until another one waits for what it is to say

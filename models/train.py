@@ -7,7 +7,6 @@ order.
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import os
 import shutil
@@ -33,7 +32,7 @@ from models.corpus import HEARD_KINDS, MANIFEST, CorpusError, Recording, read_ma
 from models.evaluate import Curve, Scored, curves, listen, score
 from models.mining import mine
 from models.networks import Network, build, posteriors, smoothing_of
-from models.notes import write_note
+from models.notes import write_checkpoint, write_note
 from models.parts import PARTS, part_targets
 from models.recipe import Recipe, RecipeError
 from models.rooms import gather_rooms
@@ -110,13 +109,7 @@ class Training:
         """Write the checkpoint, whole or not at all."""
         state = {name: getattr(self, name).state_dict() for name in STATEFUL}
         state |= {"step": self.step, "best": self.best, "since": self.since}
-        content = io.BytesIO()  # what torch says of a full disk names neither
-        torch.save(state, content)
-        try:
-            (folder / f"{CHECKPOINT}.new").write_bytes(content.getbuffer())
-        except OSError as error:
-            raise RecipeError(f"cannot write {folder / CHECKPOINT}, the last one stays: {error.strerror}") from error
-        (folder / f"{CHECKPOINT}.new").replace(folder / CHECKPOINT)
+        write_checkpoint(state, folder / CHECKPOINT)
 
     def restore(self, folder: Path) -> None:
         """Go back to the checkpoint."""

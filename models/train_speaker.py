@@ -26,6 +26,7 @@ from models import talkers, utterances
 from models.corpus import Recording
 from models.discriminant import finish, pooled
 from models.encoders import Encoder
+from models.notes import write_checkpoint
 from models.recipe import RecipeError
 from models.speaker import Speaker
 from models.talkers import Talker
@@ -88,8 +89,7 @@ class Training:
     def save(self, folder: Path) -> None:
         """Write the checkpoint, whole or not at all."""
         state = {name: getattr(self, name).state_dict() for name in STATEFUL}
-        torch.save(state | {"step": self.step}, folder / f"{CHECKPOINT}.new")
-        (folder / f"{CHECKPOINT}.new").replace(folder / CHECKPOINT)
+        write_checkpoint(state | {"step": self.step}, folder / CHECKPOINT)
 
     def restore(self, folder: Path) -> None:
         """Go back to the checkpoint."""

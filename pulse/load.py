@@ -80,12 +80,12 @@ def _trimmed_to(node: Node, read: set[str]) -> Node:
 
 def _parse(path: Path) -> onnx.ModelProto:
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE:
-            raise LoadError(f"load: {path.name} has {size} bytes, more than {MAX_FILE}")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
     except OSError as error:
         raise LoadError(f"load: cannot read {path}: {error.strerror}") from error
+    if len(content) > MAX_FILE:
+        raise LoadError(f"load: {path.name} has more than {MAX_FILE} bytes")
     measure(content, onnx.ModelProto.DESCRIPTOR, path.name)
     model = onnx.ModelProto()
     try:

@@ -223,6 +223,11 @@ def test_a_large_file_is_not_read(tmp_path: Path) -> None:
         load(path)
 
 
+def test_a_file_without_an_end_is_not_read_for_ever() -> None:
+    with pytest.raises(LoadError, match="zero has more than 16777216"):
+        load(Path("/dev/zero"))
+
+
 def fields(number: int, content: bytes, times: int = 1) -> bytes:
     """A field of bytes as protocol buffers write it, `times` over."""
     assert len(content) < 1 << 14

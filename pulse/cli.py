@@ -25,6 +25,7 @@ from pulse.pulsify import pulsify
 from pulse.step import KINDS, NUMBER, Step, View, room_size
 
 STAGES = ("load", "infer", "declutter", "pulsify", "lower")
+PULSE = 8  # items of the dynamic axis
 _BYTES = 4  # of a float32
 
 
@@ -37,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("nothing to do: say -o, --show, --summary, --explain, --profile, --quant-report or --svg")
     if options.quant_report and options.int8 is None:
         parser.error("--quant-report is about --int8; say by which file it is calibrated")
+    if options.model.suffix == ".plan":
+        for name in ("pulse", "window", "stream"):
+            if getattr(options, name) is not None:
+                parser.error(f"--{name} is for an .onnx file; {options.model.name} is a plan, and has been compiled")
     try:
         _done(options)
         sys.stdout.flush()
@@ -83,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("wakepulse-compile", description="Turn a trained ONNX network into a plan.")
     parser.add_argument("model", type=Path, help="the .onnx file, or a .plan file for --summary and --profile")
     parser.add_argument("-o", "--output", type=Path, help="the .plan file to write")
-    parser.add_argument("--pulse", type=int, default=8, help="items of the dynamic axis per run (default: 8)")
+    parser.add_argument("--pulse", type=int, help=f"items of the dynamic axis per run (default: {PULSE})")
     parser.add_argument("--show", choices=STAGES, help="print the graph after this stage")
     parser.add_argument("--summary", action="store_true", help="print what the plan needs")
     parser.add_argument("--rate", type=_positive, help="items of the stream per second, for a summary in time")
@@ -128,7 +133,11 @@ def _in_integers(options: argparse.Namespace) -> Plan:
 
 
 def _pulsed(options: argparse.Namespace) -> Graph:
-    return pulsify(declutter(infer(_loaded(options))), options.pulse)
+    return pulsify(declutter(infer(_loaded(options))), _length(options))
+
+
+def _length(options: argparse.Namespace) -> int:
+    return PULSE if options.pulse is None else options.pulse
 
 
 def _loaded(options: argparse.Namespace) -> Graph:
@@ -148,7 +157,7 @@ def show(options: argparse.Namespace, stage: str) -> str:
     graph = declutter(graph, reasons.append)
     if stage == "declutter":
         return "\n".join([*(f"# {reason}" for reason in reasons), graph.dump()])
-    graph = pulsify(graph, options.pulse)
+    graph = pulsify(graph, _length(options))
     return graph.dump() if stage == "pulsify" else listing(_planned(options))
 
 

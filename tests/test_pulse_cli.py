@@ -122,6 +122,16 @@ def test_a_plan_is_not_compiled_again(model: Path, tmp_path: Path, capsys: pytes
     assert "model.plan is a plan, compiled already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [("--pulse", "4"), ("--window", "16"), ("--stream", "x:1")])
+def test_what_a_plan_cannot_follow_any_more_is_refused(
+    option: tuple[str, str], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(model), "-o", str(tmp_path / "model.plan")])
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "model.plan"), "--summary", *option])
+    assert f"{option[0]} is for an .onnx file; model.plan is a plan" in capsys.readouterr().err
+
+
 def test_a_window_is_a_number_or_runs(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([str(model), "--summary", "--window", "all"])

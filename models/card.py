@@ -41,17 +41,17 @@ The same, all words together, by what is known of the speakers and of where the 
 {figures.groups(results)}"""
 
 
-def write(folder: Path, model: WakeModel, results: list[Tried]) -> None:
-    """Leave tables, all figures as JSON, and curves as SVG (as PNG too, where CONVERTER is), under the model's name."""
+def write(folder: Path, name: str, model: WakeModel, results: list[Tried]) -> None:
+    """Leave tables, all figures as JSON, and curves as SVG (as PNG too, where CONVERTER is), under this name."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / model.path.stem
-    stem.with_suffix(".md").write_text(report(results, model) + "\n")
+    (folder / f"{name}.md").write_text(report(results, model) + "\n")
     found = figures.as_json(results, model.thresholds)
     content = {"model": model.path.name, "version": model.version, "figures": found}
-    stem.with_suffix(".json").write_text(json.dumps(content) + "\n")
-    stem.with_suffix(".svg").write_text(det.picture(results, f"{model.path.stem} {model.version}"))
+    (folder / f"{name}.json").write_text(json.dumps(content) + "\n")
+    picture = folder / f"{name}.svg"
+    picture.write_text(det.picture(results, f"{name} {model.version}"))
     if shutil.which(CONVERTER):
-        command = [CONVERTER, "--zoom", "2", stem.with_suffix(".svg"), "-o", stem.with_suffix(".png")]
+        command = [CONVERTER, "--zoom", "2", picture, "-o", folder / f"{name}.png"]
         subprocess.run(command, check=True, timeout=60)
 
 

@@ -313,12 +313,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     sessions, around = delivery.sessions(options.corpora, unseen=options.unseen, seed=options.seed)
     wanted = _conditions(options, around)
     found = [hearing.listen(m.path, sessions, around, wanted, processes=options.processes) for m in models]
-    for model, results in zip(models, found, strict=True):
+    first, second = models[0].path.stem, models[-1].path.stem
+    names = (first, f"{second}_b" if second == first else second)
+    for name, model, results in zip(names, models, found, strict=False):
         print(card.report(results, model))
         if options.out:
-            card.write(options.out, model, results)
+            card.write(options.out, name, model, results)
     if options.compare:
-        print(figures.compared(found[0], found[1], (models[0].path.stem, models[1].path.stem)))
+        print(figures.compared(found[0], found[1], names))
     if options.card:
         card.replace_figures(options.card, card.report(found[0], models[0]))
     if options.annotate:

@@ -258,6 +258,8 @@ def test_the_exported_model_is_the_trained_one(
     assert table.strip() in card.read_text()
     assert card.read_text().endswith(f"{END}\n\nmore\n")
     ElementTree.parse(tmp_path / "two.svg")
+    assert "two, 0.1 per hour | two_b, 0.1 per hour" in printed
+    assert json.loads((tmp_path / "two_b.json").read_text()) == json.loads((tmp_path / "two.json").read_text())
     (up, _) = json.loads((tmp_path / "two.json").read_text())["figures"]
     assert (up["word"], up["condition"], up["takes"]) == ("up", "clean", 2)
     annotated = WakeModel.load(path.with_suffix(".plan"))

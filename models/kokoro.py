@@ -23,6 +23,7 @@ from models.voices import Spoken, SynthesisError, Utterance, Voice, at_16_khz
 MISSING = "Kokoro needs onnxruntime: pip install onnxruntime, or leave out --kokoro"
 RATE = 24_000  # samples per second
 STYLE = 256  # numbers of a voice, for each count of phonemes
+TIMBRE = 128  # of them, which say whose voice it is; the others say how it moves
 MOST_VOICE_BYTES = 4_000_000
 PACE = 1.25  # of its own, at which a word by itself takes as long as people take
 VOLUME = 0.5  # some voices reach full scale
@@ -30,6 +31,8 @@ ENGLISH = ("a", "b")  # of America and of Britain
 PARTNERS = 2  # voices that each is blended with: a person in between
 OWN_ACCENT_SHARE = 0.6
 CAREFUL_SHARE = 0.4  # of what is said, with a clear t where Americans mostly flap it
+OTHER_MELODY_SHARE = 0.6  # of what is said, as another voice would say it, or the same one a longer text
+LONGEST = 100  # phonemes of a text whose melody may be taken
 MARKS = ("", ".", ",", "!", "?")  # behind the text; each is another melody
 
 # espeak-ng's letters to Kokoro's, in this order; the others are the same, or not among Kokoro's and silent.
@@ -56,7 +59,7 @@ def voices(folder: Path) -> tuple[Voice, ...]:
     english = [name for name in _styles(str(folder)) if name.startswith(ENGLISH)]
     if not english:
         raise SynthesisError(f"no English Kokoro voice in {folder}: their names begin with {' or '.join(ENGLISH)}")
-    alone = [Voice("kokoro", name, f"kokoro {name}", str(folder)) for name in english]
+    alone = [_alone(name, str(folder)) for name in english]
     return tuple(alone) + tuple(blend for voice in alone for blend in _blends(voice, alone))
 
 
@@ -82,15 +85,29 @@ def _say(utterance: Utterance, rng: np.random.Generator) -> Spoken:
     tokens = spelt(utterance.text + str(rng.choice(MARKS)), accent, careful=careful)
     styles = np.mean([_styles(voice.home)[name] for name in voice.name.split("+")], axis=0)
     tokens = tokens[: len(styles) - 1]
+    style = styles[len(tokens)].copy()
+    if rng.random() < OTHER_MELODY_SHARE:
+        melodies = _melodies(voice)
+        style[TIMBRE:] = melodies[rng.integers(len(melodies))][rng.integers(1, LONGEST)][TIMBRE:]
     (audio,) = _session(voice.home).run(
         None,
         {
             "tokens": np.array([[0, *tokens, 0]], np.int64),
-            "style": styles[len(tokens)][None],
+            "style": style[None],
             "speed": np.array([PACE * utterance.rate], np.float32),
         },
     )
     return Spoken(at_16_khz(VOLUME * audio.ravel(), RATE), ())
+
+
+def _melodies(voice: Voice) -> list[NDArray[np.float32]]:
+    """The styles of all who are in the same split."""
+    english = [name for name in _styles(voice.home) if name.startswith(ENGLISH)]
+    return [_styles(voice.home)[name] for name in english if _alone(name, voice.home).split == voice.split]
+
+
+def _alone(name: str, home: str) -> Voice:
+    return Voice("kokoro", name, f"kokoro {name}", home)
 
 
 def spelt(text: str, accent: str, *, careful: bool) -> list[int]:

@@ -88,7 +88,8 @@ def _say(utterance: Utterance, rng: np.random.Generator) -> Spoken:
     style = styles[len(tokens)].copy()
     if rng.random() < OTHER_MELODY_SHARE:
         melodies = _melodies(voice)
-        style[TIMBRE:] = melodies[rng.integers(len(melodies))][rng.integers(1, LONGEST)][TIMBRE:]
+        melody = melodies[rng.integers(len(melodies))]
+        style[TIMBRE:] = melody[rng.integers(1, LONGEST) % len(melody)][TIMBRE:]
     (audio,) = _session(voice.home).run(
         None,
         {

@@ -188,7 +188,7 @@ def test_a_process_that_is_killed_is_an_error(corpus: list[Recording]) -> None:
             listening = [process for server in children(os.getpid()) for process in children(server)]
         os.kill(listening[0], signal.SIGKILL)
 
-    killer = Thread(target=kill)
+    killer = Thread(target=kill, daemon=True)
     killer.start()
     with pytest.raises(CorpusError, match="one of 2 processes that listen was killed"):
         hearing.listen(MODEL, parts, around, CONDITIONS, processes=2)

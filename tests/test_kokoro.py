@@ -105,6 +105,12 @@ def test_most_is_said_as_somebody_else_would_say_it(folder: Path) -> None:
     assert max(melodies) > 2 and min(melodies) < 0.5  # as of a longer and of a shorter text
 
 
+def test_voices_that_know_short_texts_alone_say_those(folder: Path) -> None:
+    style(0.02)[:3].tofile(folder / "am_adam.bin")
+    voice = Voice("kokoro", "am_adam", "kokoro am_adam", str(folder))
+    assert all(len(spoken.audio) for spoken in kokoro.speak([Utterance("computer", voice)] * 20))
+
+
 def test_words_are_spelt_in_kokoro_s_letters() -> None:
     letters = {number: letter for letter, number in kokoro.LETTERS.items()}
 

@@ -19,7 +19,6 @@ from models.corpus import CorpusError, to_int16
 from models.encoders import Ours, Trained
 from models.recipe import RecipeError
 from models.train_speaker import Recipe
-from tests.disk import room_for
 from tests.shipped import MODEL
 from tests.test_models import FIELDS
 
@@ -122,16 +121,6 @@ def test_a_killed_training_goes_on_where_it_was(
         torch.testing.assert_close(weights[key], value)
     with pytest.raises(RecipeError, match="another recipe"):
         train_speaker.train([corpus], tmp_path, msgspec.structs.replace(RECIPE, seed=2))
-
-
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    training = train_speaker.Training(RECIPE, people=2, places=None)
-    training.save(tmp_path)
-    training.step = 1
-    with room_for(1000), pytest.raises(OSError, match=r"cannot write .*checkpoint.pt, .*: File too large"):
-        training.save(tmp_path)
-    training.restore(tmp_path)
-    assert training.step == 0
 
 
 def test_the_exported_model_is_the_trained_one_and_is_judged(

@@ -15,7 +15,7 @@ import torch
 from daemon.features import MELS, SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import WakeModel
-from models import cli, networks, pool, recipe, train
+from models import cli, networks, pool, recipe, train, train_speaker
 from models.augment import Scenes
 from models.card import BEGIN, END
 from models.corpus import CorpusError, read_manifest
@@ -192,8 +192,12 @@ def test_a_recording_that_is_not_there_is_told_before_anything_is_rendered(corpu
     assert not list((tmp_path / "out").glob("scenes*"))
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    training = train.Training(RECIPE)
+@pytest.mark.parametrize(
+    "training", [train.Training(RECIPE), train_speaker.Training(train_speaker.Recipe(), people=2, places=None)]
+)
+def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(
+    training: train.Training | train_speaker.Training, tmp_path: Path
+) -> None:
     training.save(tmp_path)
     training.step = 1
     with room_for(1000), pytest.raises(OSError, match=r"cannot write .*checkpoint.pt, .*: File too large"):

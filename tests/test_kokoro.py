@@ -98,7 +98,7 @@ def test_a_word_is_said_at_its_pace_by_the_style_of_its_length(folder: Path) -> 
 
 def test_most_is_said_as_somebody_else_would_say_it(folder: Path) -> None:
     voices = [voice for voice in kokoro.voices(folder) if "+" not in voice.name]
-    said = kokoro.speak([Utterance("computer", voices[number % 3]) for number in range(60)])
+    said = kokoro.speak([Utterance("computer", voices[number % 3]) for number in range(400)])
     melodies = [spoken.audio[len(spoken.audio) * 3 // 4] / spoken.audio[len(spoken.audio) // 4] for spoken in said]
     own = np.abs(np.array(melodies) - 1) < 0.02
     assert 0.2 < own.mean() < 0.6

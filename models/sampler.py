@@ -63,12 +63,16 @@ def perturb(frames: Tensor, targets: Tensor, made: Recipe, rng: np.random.Genera
 
 
 def _moments(made: Recipe, batch: int, rng: np.random.Generator) -> Tensor:
-    """(batch, frames) the frame of the scene that is heard at each frame, at a tempo that comes and goes."""
+    """(batch, frames) the frame of the scene that is heard at each frame, at a tempo that comes and goes.
+
+    The first one is any from which the scene lasts long enough.
+    """
     knots = torch.from_numpy(rng.uniform(-1, 1, (batch, 1, 2 + made.frames // MOMENT)).astype(np.float32))
     haste = nn.functional.interpolate(knots, made.frames, mode="linear", align_corners=True)[:, 0]
     passed = torch.cumsum((1 + made.sounds.haste) ** haste, dim=1)
     tempo = _draw(rng, batch, *made.sounds.tempo)
-    return (passed - passed[:, :1]) / (passed[:, -1:] - passed[:, :1]) * (made.frames - 1) * tempo
+    at = (passed - passed[:, :1]) / (passed[:, -1:] - passed[:, :1]) * (made.frames - 1) * tempo
+    return at + _draw(rng, batch, 0, 1) * (SCENE_FRAMES - 2 - at[:, -1:]).clamp_min(0)
 
 
 def _mels(made: Recipe, batch: int, rng: np.random.Generator) -> Tensor:

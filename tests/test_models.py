@@ -234,6 +234,15 @@ def test_perturbed_frames_keep_their_targets() -> None:
     assert pace.max() > 1.2 * pace.min()
 
 
+def test_all_of_a_scene_is_heard_now_and_then() -> None:
+    made = Recipe(words=("up",), sounds=replace(PLAIN, tempo=(0.8, 1.2)), frames=300)
+    rows = torch.arange(SCENE_FRAMES).expand(64, -1)
+    frames = rows[:, :, None].float().expand(-1, -1, 40)
+    _, heard = sampler.perturb(frames, rows, made, np.random.default_rng(3))
+    assert heard[:, 0].min() < 100 and heard[:, -1].max() > SCENE_FRAMES - 100
+    assert len(heard[:, 0].unique()) > 50
+
+
 def test_formants_come_and_go() -> None:
     made = Recipe(words=("up",), sounds=replace(PLAIN, formants=2))
     mels = torch.arange(40.0)

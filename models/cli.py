@@ -26,6 +26,7 @@ from models import (
     figures,
     gate,
     hearing,
+    kokoro,
     librispeech,
     phrase,
     prune,
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wakepulse-train", description="Train and judge wake-word networks.")
     told = (
-        "train|export|prune|quantise|calibrate|evaluate|synthesize|fetch-speech|demo|"
+        "train|export|prune|quantise|calibrate|evaluate|synthesize|fetch-speech|fetch-voices|demo|"
         "train-speaker|export-speaker|evaluate-speakers"
     )
     verbs = parser.add_subparsers(required=True, metavar=told)
@@ -134,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, required=True, help="folder for the corpus")
     verb.add_argument("--archive", type=Path, metavar="FILE", help="dev-clean.tar.gz, where it is there already")
     verb.set_defaults(verb=lambda options: print(librispeech.fetch(options.out, options.archive)))
+    verb = verbs.add_parser("fetch-voices", help="Kokoro's voices for --kokoro, 120 MB from github.com")
+    verb.add_argument("--out", type=Path, required=True, help="folder for them")
+    verb.set_defaults(verb=lambda options: print(kokoro.fetch(options.out)))
     verb = verbs.add_parser("demo", help="make the demo recording with espeak-ng and flite")
     verb.add_argument("-o", type=Path, required=True, dest="path", help="a .wav file")
     verb.set_defaults(verb=_demo)

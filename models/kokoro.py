@@ -6,6 +6,7 @@ Kokoro-82M's weights are under Apache-2.0; it reads letters of its own for phone
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -17,9 +18,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.download import Download, DownloadError
 from models.espeak import ACCENTS, ipa
 from models.voices import Spoken, SynthesisError, Utterance, Voice, at_16_khz
 
+RELEASE = "https://github.com/thewh1teagle/kokoro-onnx/releases/download/model-files-v1.0"
+FILES = (
+    Download(
+        f"{RELEASE}/kokoro-v1.0.int8.onnx",
+        "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb",
+        92_361_271,
+    ),
+    Download(
+        f"{RELEASE}/voices-v1.0.bin",
+        "bca610b8308e8d99f32e6fe4197e7ec01679264efed0cac9140fe9c29f1fbf7d",
+        28_214_398,
+    ),
+)
 MISSING = "Kokoro needs onnxruntime: pip install onnxruntime, or leave out --kokoro"
 RATE = 24_000  # samples per second
 STYLE = 256  # numbers of a voice, for each count of phonemes
@@ -51,6 +66,24 @@ RUNS = (  # of letters with consecutive numbers, from the model's configuration
     *((138, "\u028c"), (147, "\u0292"), (156, "\u02c8\u02cc\u02d0"), (177, "\u1d7b")),
 )
 LETTERS = {letter: first + nth for first, run in RUNS for nth, letter in enumerate(run)}
+
+
+def fetch(folder: Path) -> str:
+    """Make `folder` one for `--kokoro`; says what it holds. `SynthesisError` says what to do where that fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    more = sum(file.size for file in FILES if not (folder / file.name).exists())
+    if (free := shutil.disk_usage(folder).free) < more:
+        raise SynthesisError(f"{folder} has {free / 1e6:.0f} MB left, and this takes {more / 1e6:.0f} MB")
+    for file in FILES:
+        path = folder / file.name
+        try:
+            file.fetch(path)
+        except DownloadError as error:
+            raise SynthesisError(f"{error}; fetch it by other means, and leave it in {folder}") from error
+        if not file.is_at(path):
+            raise SynthesisError(f"{path} is damaged, or is not Kokoro's; remove it and fetch it again")
+    people = [voice for voice in voices(folder) if "+" not in voice.name]
+    return f"{folder}: {len(people)} English voices (Kokoro-82M, Apache-2.0), to be heard by --kokoro {folder}"
 
 
 def voices(folder: Path) -> tuple[Voice, ...]:

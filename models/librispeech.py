@@ -8,13 +8,9 @@ recording in which a phrase is said is neither learnt from as other speech nor c
 from __future__ import annotations
 
 import csv
-import hashlib
-import http.client
 import re
 import shutil
 import tarfile
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,17 +19,18 @@ import soundfile
 from tqdm import tqdm
 
 from models.corpus import MANIFEST, CorpusError
+from models.download import Download, DownloadError
 
-URL = "https://www.openslr.org/resources/12/dev-clean.tar.gz"
-SHA256 = "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3"
-BYTES = 337_926_286  # of the archive, which packs hardly anything: unpacked it is as large again
+ARCHIVE = Download(
+    "https://www.openslr.org/resources/12/dev-clean.tar.gz",
+    "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3",
+    337_926_286,  # it packs hardly anything: unpacked it is as large again
+)
 MEMBER = re.compile(
     r"LibriSpeech/dev-clean/(\d{1,6})/\d{1,8}/(?:\d{1,6}-\d{1,8}-\d{1,6}\.flac|\d{1,6}-\d{1,8}\.trans\.txt)"
 )
 MOST_BYTES = 4_000_000  # of one file in it
 DEV_EVERY = 5  # people, of whom one is kept to judge by
-BLOCK = 1 << 20
-PATIENCE_S = 60
 NAMES = ("file", "kind", "split", "source", "label", "speaker", "duration_s", "speech_start_s", "speech_end_s")
 NAMES += ("licence", "note")
 
@@ -46,15 +43,20 @@ def fetch(folder: Path, archive: Path | None = None) -> str:
     if (folder / MANIFEST).exists():
         return f"{folder} is a corpus already"
     folder.mkdir(parents=True, exist_ok=True)
-    free, more = shutil.disk_usage(folder).free, BYTES if archive else 2 * BYTES
+    free, more = shutil.disk_usage(folder).free, ARCHIVE.size if archive else 2 * ARCHIVE.size
     if free < more:
         raise CorpusError(f"{folder} has {free / 1e6:.0f} MB left, and this takes {more / 1e6:.0f} MB")
     fetched = archive or folder / "dev-clean.tar.gz"
     try:
-        if not archive and not fetched.exists():
-            _download(fetched)
-        _check(fetched)
+        if not archive:
+            ARCHIVE.fetch(fetched)
+        if not ARCHIVE.is_at(fetched):
+            raise CorpusError(
+                f"{fetched} is damaged, or is not LibriSpeech's dev-clean.tar.gz; remove it and fetch it again"
+            )
         rows = _unpack(fetched, folder)
+    except DownloadError as error:
+        raise CorpusError(f"{error}; fetch it by other means, then --archive FILE") from error
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise CorpusError(f"cannot make a corpus of {fetched}: {error}") from error
     draft = folder / f"{MANIFEST}.part"
@@ -68,29 +70,6 @@ def fetch(folder: Path, archive: Path | None = None) -> str:
     hours = sum(float(row["duration_s"]) for row in rows) / 3600
     people = len({row["speaker"] for row in rows})
     return f"{folder}: {len(rows)} recordings of {people} people, {hours:.1f} hours (LibriSpeech dev-clean, CC BY 4.0)"
-
-
-def _download(path: Path) -> None:
-    draft = path.with_name(f"{path.name}.part")
-    try:
-        with (
-            urllib.request.urlopen(URL, timeout=PATIENCE_S) as answer,
-            draft.open("wb") as file,
-            tqdm(total=BYTES, unit="B", unit_scale=True, desc=path.name, leave=None) as bar,
-        ):
-            while block := answer.read(BLOCK):
-                file.write(block)
-                bar.update(len(block))
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
-        raise CorpusError(f"cannot fetch {URL}: {error}; fetch it by other means, then --archive FILE") from error
-    draft.replace(path)
-
-
-def _check(path: Path) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != SHA256:
-        raise CorpusError(f"{path} is damaged, or is not LibriSpeech's dev-clean.tar.gz; remove it and fetch it again")
 
 
 def _unpack(archive: Path, folder: Path) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ The model here is a small graph with Kokoro's inputs, which hums as long as ther
 as loud as the half of its style that is timbre, and then as the other half.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper
 
 from models import kokoro
 from models.cli import main
+from models.download import Download
 from models.voices import SynthesisError, Utterance, Voice
 
 SAMPLES_A_TOKEN = 2400
@@ -156,3 +158,45 @@ def test_a_corpus_is_said_by_them_too(folder: Path, tmp_path: Path, capsys: pyte
     assert '"kokoro": ["af_heart"' in (out / "settings.json").read_text()
     assert main(["synthesize", *arguments[:-4], "--out", str(tmp_path / "no"), "--kokoro", str(tmp_path / "no")]) == 1
     assert "holds 0 .onnx files" in capsys.readouterr().err
+
+
+@pytest.fixture
+def release(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The model and one file of voices, where they can be fetched from."""
+    there = tmp_path / "release"
+    there.mkdir()
+    (folder / "kokoro.onnx").rename(there / "kokoro-v1.0.int8.onnx")
+    with (there / "voices-v1.0.bin").open("wb") as file:
+        np.savez(file, af_heart=style(0.01)[:, None], zf_xiaobei=style(0.02)[:, None])
+    offered = [
+        Download(path.as_uri(), hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
+        for path in sorted(there.iterdir())
+    ]
+    monkeypatch.setattr(kokoro, "FILES", offered)
+    return there
+
+
+def test_voices_are_fetched_once(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "fetched" / "voices"
+    offered = {path: path.read_bytes() for path in release.iterdir()}
+    for _ in range(2):
+        assert main(["fetch-voices", "--out", str(out)]) == 0
+        assert f"{out}: 1 English voices" in capsys.readouterr().out
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == {p.name: c for p, c in offered.items()}
+        for path in offered:
+            path.write_text("another release")
+
+
+def test_what_cannot_be_fetched_is_told(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "fetched"
+    voices = release / "voices-v1.0.bin"
+    content = voices.read_bytes()
+    voices.write_bytes(content[:-1])
+    assert main(["fetch-voices", "--out", str(out)]) == 1
+    assert "voices-v1.0.bin is damaged" in capsys.readouterr().err
+    (out / "voices-v1.0.bin").unlink()
+    voices.unlink()
+    assert main(["fetch-voices", "--out", str(out)]) == 1
+    assert f"fetch it by other means, and leave it in {out}" in capsys.readouterr().err
+    (out / "voices-v1.0.bin").write_bytes(content)
+    assert main(["fetch-voices", "--out", str(out)]) == 0

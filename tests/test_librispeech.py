@@ -14,6 +14,7 @@ from models import cli, librispeech
 from models.augment import gather
 from models.cast import Cast
 from models.corpus import read_audio, read_manifest
+from models.download import Download
 from models.rooms import gather_rooms
 from tests.test_models import write_corpus
 
@@ -54,8 +55,8 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = pack(tmp_path / "dev-clean.tar.gz")
-    monkeypatch.setattr(librispeech, "URL", path.as_uri())
-    monkeypatch.setattr(librispeech, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    offered = Download(path.as_uri(), hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
+    monkeypatch.setattr(librispeech, "ARCHIVE", offered)
     return path
 
 
@@ -96,10 +97,10 @@ def test_what_is_damaged_or_out_of_reach_is_told(
     archive.write_bytes(archive.read_bytes()[:-40])
     assert cli.main(["fetch-speech", "--out", str(out), "--archive", str(archive)]) == 1
     assert "is damaged, or is not LibriSpeech's" in capsys.readouterr().err
-    monkeypatch.setattr(librispeech, "SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+    cut_off = Download((tmp_path / "nowhere").as_uri(), hashlib.sha256(archive.read_bytes()).hexdigest(), 0)
+    monkeypatch.setattr(librispeech, "ARCHIVE", cut_off)
     assert cli.main(["fetch-speech", "--out", str(out), "--archive", str(archive)]) == 1
     assert f"cannot make a corpus of {archive}" in capsys.readouterr().err
-    monkeypatch.setattr(librispeech, "URL", (tmp_path / "nowhere").as_uri())
     assert cli.main(["fetch-speech", "--out", str(out)]) == 1
     assert "fetch it by other means, then --archive FILE" in capsys.readouterr().err
     assert not (out / "manifest.csv").exists()

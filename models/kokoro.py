@@ -42,7 +42,6 @@ TIMBRE = 128  # of them, which say whose voice it is; the others say how it move
 MOST_VOICE_BYTES = 4_000_000
 PACE = 1.25  # of its own, at which a word by itself takes as long as people take
 VOLUME = 0.5  # some voices reach full scale
-ENGLISH = ("a", "b")  # of America and of Britain
 PARTNERS = 2  # voices that each is blended with: a person in between
 OWN_ACCENT_SHARE = 0.6
 CAREFUL_SHARE = 0.4  # of what is said, with a clear t where Americans mostly flap it
@@ -83,16 +82,17 @@ def fetch(folder: Path) -> str:
         if not file.is_at(path):
             raise SynthesisError(f"{path} is damaged, or is not Kokoro's; remove it and fetch it again")
     people = [voice for voice in voices(folder) if "+" not in voice.name]
-    return f"{folder}: {len(people)} English voices (Kokoro-82M, Apache-2.0), to be heard by --kokoro {folder}"
+    return f"{folder}: {len(people)} voices (Kokoro-82M, Apache-2.0), to be heard by --kokoro {folder}"
 
 
 def voices(folder: Path) -> tuple[Voice, ...]:
-    """Kokoro's English voices, and each half-way to some others; nobody of train is blended with somebody of dev."""
+    """Kokoro's voices, and each half-way to some others; nobody of train is blended with somebody of dev.
+
+    Those of other languages say English words as well as the others do: a network that was trained on people hears
+    them as often.
+    """
     _session(str(folder))
-    english = [name for name in _styles(str(folder)) if name.startswith(ENGLISH)]
-    if not english:
-        raise SynthesisError(f"no English Kokoro voice in {folder}: their names begin with {' or '.join(ENGLISH)}")
-    alone = [_alone(name, str(folder)) for name in english]
+    alone = [_alone(name, str(folder)) for name in _styles(str(folder))]
     return tuple(alone) + tuple(blend for voice in alone for blend in _blends(voice, alone))
 
 
@@ -136,8 +136,8 @@ def _say(utterance: Utterance, rng: np.random.Generator) -> Spoken:
 
 def _melodies(voice: Voice) -> list[NDArray[np.float32]]:
     """The styles of all who are in the same split."""
-    english = [name for name in _styles(voice.home) if name.startswith(ENGLISH)]
-    return [_styles(voice.home)[name] for name in english if _alone(name, voice.home).split == voice.split]
+    styles = _styles(voice.home)
+    return [style for name, style in styles.items() if _alone(name, voice.home).split == voice.split]
 
 
 def _alone(name: str, home: str) -> Voice:
@@ -162,7 +162,7 @@ def _styles(home: str) -> dict[str, NDArray[np.float32]]:
         raise SynthesisError(
             f"no Kokoro voice in {home}: it needs voices-v1.0.bin, or each in a file like af_heart.bin"
         )
-    return found
+    return {name: found[name] for name in sorted(found)}
 
 
 def _read(path: Path) -> dict[str, NDArray[np.float32]]:

@@ -41,7 +41,7 @@ from models.sampler import Sampler
 CHECKPOINT, RECIPE, LOG = "checkpoint.pt", "recipe.yaml", "log.txt"
 HEARD = "manifests.sha256"  # of the corpora, in their order
 SCENES = ("scenes.*", "heard*", "mined*")
-STATEFUL = ("network", "average", "optimiser")
+STATEFUL = ("network", "average", "settled", "optimiser")
 NORMALISED_ON = 256  # scenes
 CLIP = 10.0  # largest norm of a gradient
 RESTARTED = 50  # steps of the warm-up of a round that has a learning rate of its own
@@ -69,19 +69,25 @@ def summary(results: list[Curve]) -> tuple[float, str]:
 
 
 def load(folder: Path) -> tuple[Recipe, Network]:
-    """The recipe of a training and the network with the averaged weights of its last checkpoint."""
+    """The recipe of a training and the network that it came to by its last checkpoint."""
     made = recipe.read(folder / RECIPE)
     try:
-        saved = torch.load(folder / CHECKPOINT, "cpu", weights_only=True)["average"]
+        state = torch.load(folder / CHECKPOINT, "cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RecipeError(f"{folder} holds no training that got as far as a checkpoint") from error
+    saved = state["settled"] if state["settled"]["n_averaged"] else state["average"]
     network = build(made)
     network.load_state_dict({k.removeprefix("module."): v for k, v in saved.items() if k.startswith("module.")})
     return made, network.eval()
 
 
 class Training:
-    """A network, its running average and its optimiser at some step; what a checkpoint holds."""
+    """A network, its running average and its optimiser at some step; what a checkpoint holds.
+
+    Where rounds restart, chance decides how good the one is that a round ends with; so the result is the mean of those
+    of all rounds that learnt from mined scenes (P. Izmailov et al., Averaging weights leads to wider optima and better
+    generalization, arXiv 1803.05407).
+    """
 
     def __init__(self, made: Recipe, teacher: Network | None = None) -> None:
         torch.manual_seed(made.seed)
@@ -91,6 +97,7 @@ class Training:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = build(made).to(self.device)
         self.average = torch.optim.swa_utils.AveragedModel(self.network, multi_avg_fn=averaging(made.average))
+        self.settled = torch.optim.swa_utils.AveragedModel(self.network)  # of the averages at the ends of rounds
         self.optimiser = torch.optim.AdamW(self.network.parameters(), made.rate, weight_decay=made.weight_decay)
         self.teacher = teacher and teacher.to(self.device)
         self.calibration: Tensor | None = None  # frames (1, n, MELS), by which a rounded network is calibrated
@@ -99,6 +106,11 @@ class Training:
         """Fit the input scale of both networks to (n, MELS) frames."""
         for network in (self.network, self.average.module):
             network.normalise(frames)
+
+    @property
+    def result(self) -> Network:
+        """What it has come to."""
+        return (self.settled if self.settled.n_averaged else self.average).module
 
     def restart(self) -> None:
         """Go on from the averaged weights, with an optimiser that remembers nothing."""
@@ -133,6 +145,8 @@ class Training:
         self.average.multi_avg_fn = averaging(decay(self.step, self.made))
         self.average.update_parameters(self.network)
         self.step += 1
+        if self.made.restart and self.step in list(accumulate(self.made.rounds))[1:]:
+            self.settled.update_parameters(self.average.module)
         return loss.item()
 
     def _loss(self, frames: Tensor, targets: Tensor) -> Tensor:
@@ -188,8 +202,8 @@ class _Looks:
         self._heard, self._folder = heard, folder
 
     def take(self, training: Training) -> None:
-        """Note how good the averaged network is by now, and save the checkpoint."""
-        number, line = summary(look(training.average.module, self._heard, training.made.words))
+        """Note how good the network is by now, and save the checkpoint."""
+        number, line = summary(look(training.result, self._heard, training.made.words))
         training.since = 0 if number < training.best else training.since + 1
         training.best = min(number, training.best)
         with (self._folder / LOG).open("a") as log:

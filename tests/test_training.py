@@ -177,6 +177,23 @@ def test_a_round_that_begins_anew_begins_from_the_average() -> None:
     assert {int(state["step"]) for state in training.optimiser.state.values()} == {1}
 
 
+def test_rounds_that_begin_anew_come_to_the_mean_of_what_they_end_with(tmp_path: Path) -> None:
+    made = msgspec.structs.replace(RECIPE, rounds=(2, 2, 3), restart=1e-3)
+    training = train.Training(made)
+    frames, targets = torch.randn(2, RECIPE.frames, MELS) * 4 + 8, torch.ones(2, RECIPE.frames, dtype=torch.long)
+    ends = {}
+    for step in range(1, made.steps + 1):
+        training.advance(frames, targets)
+        ends[step] = {key: value.clone() for key, value in training.average.module.state_dict().items()}
+        assert training.result is (training.average if step < 4 else training.settled).module
+    train.recipe.write(made, tmp_path / train.RECIPE)
+    training.save(tmp_path)
+    _, network = train.load(tmp_path)
+    for key, value in network.state_dict().items():
+        torch.testing.assert_close(value, (ends[4][key] + ends[7][key]) / 2)
+    assert (network.out.weight != ends[7]["out.weight"]).any()
+
+
 def test_a_word_that_nobody_says_on_dev_is_told_before_anything_is_made(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="dev split says 'left'"):
         train.train([corpus], tmp_path / "out", msgspec.structs.replace(RECIPE, words=("up", "left")))

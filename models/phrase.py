@@ -39,6 +39,7 @@ WORST = 5  # near phrases that are named
 LEAST_TAKES, MOST_TAKES = 20, 100_000  # with fewer, nothing may be left to test it with
 NEAR_PHRASES = 100  # of each phrase
 CLIP_S = 1.6  # about
+WITHOUT_KOKORO = "warning: without Kokoro's voices (fetch-voices, then --kokoro) far more of what people say is missed"
 RANDOM = 8  # letters behind the name of a plan that is being written
 
 
@@ -85,6 +86,8 @@ def fulfil(wish: Wish, made: Recipe, *, force: bool = False) -> None:
         read_manifest(folder)  # which may not be there
     for line in (line for phrase in wish.phrases for line in warnings(phrase)):
         print(line)
+    if "kokoro" not in dict(wish.folders):
+        print(WITHOUT_KOKORO)
     wish.out.mkdir(parents=True, exist_ok=True)
     _name(wish)
     _settle(wish)

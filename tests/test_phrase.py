@@ -67,7 +67,7 @@ def test_from_text_to_a_model(
     command += ["--recordings", str(mine), "--false-wakes", str(wrong)]
     assert cli.main(command) == 0
     told = capsys.readouterr().out
-    assert told.startswith("at most ")
+    assert told.startswith(f"{phrase.WITHOUT_KOKORO}\nat most ")
     assert f"{mine / 'broken.wav'}: unreadable: is empty\n4 of your takes are used, and 1 false wakes\n" in told
     assert "of your own takes of hey_alexa, clean: " in told
     assert told.endswith(f"in the satellite's configuration:\n\nwake:\n  model: {out / 'hey_alexa.plan'}\n")
@@ -101,6 +101,7 @@ def test_what_speaks_against_a_phrase_is_said_before_anything_is_made(
     assert cli.main(["train", "--phrase", "hey", "--out", str(out), "--recordings", str(missing), str(tiny)]) == 1
     told = capsys.readouterr()
     assert told.out.startswith("warning: 'hey' is short")
+    assert phrase.WITHOUT_KOKORO in told.out
     assert f"{missing} is no folder of recordings" in told.err
     assert not (out / "synthetic").exists()
 

@@ -35,9 +35,10 @@ def about(made: Recipe, network: Network, scored: Sequence[Scored], version: str
 
 
 def sessions(corpora: Sequence[Path], *, unseen: bool, seed: int = SEED) -> tuple[list[Session], Surroundings]:
-    """What a model is judged on."""
+    """What a model is judged on: not by near phrases, which nobody says by the hour."""
     around = select(_manifests(corpora), "dev", HEARD_KINDS | {"rir"}, shippable=False)
-    return conditions.sessions(heard(corpora, unseen=unseen), seed), conditions.surroundings(around)
+    said = [recording for recording in heard(corpora, unseen=unseen) if not recording.near]
+    return conditions.sessions(said, seed), conditions.surroundings(around)
 
 
 def heard(corpora: Sequence[Path], *, unseen: bool) -> list[Recording]:

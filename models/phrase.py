@@ -193,8 +193,8 @@ def _delivered(wish: Wish) -> bool:
 def _told(wish: Wish, corpora: Sequence[Path]) -> str:
     """What the model is worth, which is written into it too, and how a satellite comes to use it."""
     model = WakeModel.load(wish.model.with_suffix(".plan"))
-    sessions, around = delivery.sessions(corpora, unseen=True)
-    heard = [recording for session in sessions for recording in session.recordings]
+    _, around = delivery.sessions(corpora, unseen=True)
+    heard = delivery.heard(corpora, unseen=True)
     near, words = [r for r in heard if r.near], [r for r in heard if r.kind == "wakeword"]
     results = _listen(model, [recording for recording in heard if not recording.near], around, TOLD)
     points = figures.operating_points(results, model.thresholds, "recordings that it has not heard")

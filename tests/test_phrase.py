@@ -12,7 +12,7 @@ from daemon.config import SHIPPED_MODELS
 from daemon.features import SAMPLE_RATE
 from daemon.listener import Listener
 from daemon.model import WakeModel
-from models import cli, phrase, recipe, train
+from models import cli, delivery, phrase, recipe, train
 from models.corpus import CorpusError, read_manifest, to_int16
 from models.demo import say
 from models.engines import ENGINES
@@ -75,6 +75,11 @@ def test_from_text_to_a_model(
     assert model.words == ("hey_alexa",)
     assert model.expected("hey_alexa", model.thresholds["hey_alexa"])
     assert {row.label for row in read_manifest(out / "synthetic")} >= {"hey_alexa", "sentence"}
+
+    corpora = [out / "own", out / "synthetic"]
+    near = {recording for recording in delivery.heard(corpora, unseen=True) if recording.near}
+    judged = {recording for session in delivery.sessions(corpora, unseen=True)[0] for recording in session.recordings}
+    assert near and judged and not near & judged
 
     again = [path.stat().st_mtime_ns for path in (out / "training" / train.CHECKPOINT, out / "own" / "manifest.csv")]
     assert cli.main(command) == 0

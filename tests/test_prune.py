@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from daemon.features import MELS
@@ -47,6 +47,7 @@ def test_channels_that_nothing_hears_go_without_a_trace(seed: int, silent: list[
     made = network(seed)
     silence(made, silent)
     important = prune.importance(made, scenes(seed))
+    assume(bool(((important > 0).sum(1) == 3).all()))  # where these scenes say of the others that they are heard
     smaller = prune.pruned(made, [row.topk(3).indices.sort().values for row in important])
     assert smaller.size == Size(residual=4, gate=3, skip=5, dilations=(1, 2, 4))
     assert smaller.size.multiplications(3) < made.size.multiplications(3)

@@ -154,7 +154,8 @@ def _add_train(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser("train", help="train on recordings or for a typed phrase, or go on with a training")
     _add_corpora(verb, required=False)
     verb.add_argument("--out", type=Path, required=True, help="folder for the scenes, the checkpoint and the log")
-    verb.add_argument("--teacher", type=Path, help="folder of a training whose network this one also learns from")
+    told = "folder of a training, or a .onnx of a shipped model, whose network this one also learns from"
+    verb.add_argument("--teacher", type=Path, help=told)
     own = verb.add_argument_group("own words, from typed text to a model in --out")
     own.add_argument("--phrase", action="append", default=[], help="may be given several times, for one model")
     told = "folder of your takes of the phrase; of several phrases, each in a folder of its name"

@@ -34,9 +34,11 @@ from models.mining import mine
 from models.networks import Network, build, posteriors, smoothing_of
 from models.notes import write_checkpoint, write_note
 from models.parts import PARTS, part_targets
+from models.precision import mixed
 from models.recipe import Recipe, RecipeError
 from models.rooms import gather_rooms
 from models.sampler import Sampler
+from models.teacher import exported
 
 CHECKPOINT, RECIPE, LOG = "checkpoint.pt", "recipe.yaml", "log.txt"
 HEARD = "manifests.sha256"  # of the corpora, in their order
@@ -167,7 +169,7 @@ class Training:
         return (1 - self.made.teacher_share) * loss + self.made.teacher_share * wrong
 
     def _logits(self, network: Network, frames: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with mixed(self.device):
             return network.logits(frames).float()
 
 
@@ -278,7 +280,9 @@ def _dev(corpora: Sequence[Path], words: tuple[str, ...]) -> list[Recording]:
 
 
 def _teacher(folder: Path, made: Recipe) -> Network:
-    """The network of a training that hears as this one and knows the same words."""
+    """The network of a training, or of an ONNX file, that hears as this one and knows the same words."""
+    if folder.suffix == ".onnx":
+        return exported(folder, made)
     taught, network = load(folder)
     for name in ("words", "window_function"):
         theirs, ours = getattr(taught, name), getattr(made, name)

@@ -27,6 +27,7 @@ from models.corpus import Recording
 from models.discriminant import finish, pooled
 from models.encoders import Encoder
 from models.notes import write_checkpoint
+from models.precision import mixed
 from models.recipe import RecipeError
 from models.speaker import Speaker
 from models.talkers import Talker
@@ -46,6 +47,7 @@ TILT, GAIN = 0.7, 0.7  # of log-mel values: another microphone, another distance
 PASSES = 1  # over all utterances, by which the last layer is computed
 TAUGHT_S = 6.0  # of each talker's speech that the teacher hears
 CHECK_EVERY = 250  # steps
+CPU = torch.device("cpu")
 
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 
@@ -103,7 +105,7 @@ class Training:
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate()
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed(CPU):
             embeddings = self.network.embed(frames).float()
         cosines = embeddings @ nn.functional.normalize(self.heads.people, dim=-1).T
         loss = self._classified(cosines, who)
@@ -236,7 +238,7 @@ def _finish(network: Speaker, sampler: Sampler) -> None:
     """The last layer is computed, of what the trained ones make of many utterances."""
     network.eval()
     seen, who = [], []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), mixed(CPU):
         batches = max(1, round(PASSES * len(sampler.numbers) / sampler.made.batch))
         for number in range(batches):
             frames, people = sampler.batch(sampler.made.steps + number)

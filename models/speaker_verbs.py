@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from daemon.naming import Cohort
 from daemon.speaker import SpeakerModel
 from models import card, export, recognition, talkers, train_speaker
 from models.encoders import Encoder, Ours, Resemblyzer, Trained
+from models.recipe import RecipeError
 from models.recognition import Panel
 from models.train_speaker import Recipe
 
@@ -57,7 +59,16 @@ def _add_corpora(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--corpus", type=Path, required=True, action="append", dest="corpora", help=told)
 
 
+def _check(options: argparse.Namespace, least: Mapping[str, int]) -> None:
+    for name, at_least in least.items():
+        if getattr(options, name) < at_least:
+            raise RecipeError(f"--{name} {getattr(options, name)} is too little: at least {at_least}")
+
+
 def _train(options: argparse.Namespace) -> None:
+    _check(options, {"steps": 1, "utterances": 1, "seed": 0, "threads": 1})
+    if not 0 < options.share <= 1:
+        raise RecipeError(f"--share {options.share:g} is no share of the people: more than 0, at most 1")
     torch.set_num_threads(options.threads)
     taught = TAUGHT if options.teacher else 0.0
     wanted = {name: getattr(options, name) for name in ("seed", "steps", "utterances", "share")}
@@ -77,6 +88,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    _check(options, {"seed": 0})
     models = [SpeakerModel.load(path) for path in options.model]
     encoders: list[tuple[Encoder, talkers.Embeddings]] = [(Ours(model), model.cohort) for model in models]
     others: list[Encoder] = [Trained(train_speaker.load(f)[1], f.name) for f in options.training]

@@ -156,3 +156,22 @@ def test_what_cannot_be_used_is_one_line(corpus: Path, tmp_path: Path, capsys: p
         talkers.people([tmp_path], "train")
     with pytest.raises(SpeakerError, match="is no speaker model"):
         SpeakerModel.load(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("verb", "senseless", "told"),
+    [
+        ("train-speaker", "--steps 0", "--steps 0 is too little: at least 1"),
+        ("train-speaker", "--utterances -1", "--utterances -1 is too little: at least 1"),
+        ("train-speaker", "--threads 0", "--threads 0 is too little: at least 1"),
+        ("train-speaker", "--share nan", "--share nan is no share of the people"),
+        ("evaluate-speakers", "--seed -1", "--seed -1 is too little: at least 0"),
+    ],
+)
+def test_senseless_numbers_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, senseless: str, told: str
+) -> None:
+    out = tmp_path / "out"
+    assert cli.main([verb, "--corpus", str(tmp_path), "--out", str(out), *senseless.split()]) == 1
+    assert told in capsys.readouterr().err
+    assert not out.exists()

@@ -18,7 +18,7 @@ from scipy.signal import oaconvolve, resample_poly
 
 from daemon.features import HOP, SAMPLE_RATE, WINDOW, LogMel
 from models import noise
-from models.channels import TELEPHONE_SHARE, transmit
+from models.channels import transmit
 from models.corpus import CorpusError, Recording, read_audio, read_manifest, select, to_int16
 from models.division import Timing, parts_of, read_timing, usual
 from models.recorder import record
@@ -169,14 +169,6 @@ def _trim(clip: Clip) -> Clip:
 
 
 @dataclass(frozen=True)
-class Channel:
-    """What lies between those who speak and the recording."""
-
-    snr_db: tuple[float, float] = SNR_DB
-    telephones: float = TELEPHONE_SHARE  # share of the scenes that are heard through one
-
-
-@dataclass(frozen=True)
 class Hearing:
     """How scenes are heard, and of what they are made."""
 
@@ -186,7 +178,7 @@ class Hearing:
     people: bool = False  # whether nothing but people's other speech and noise is heard
     noises: float = 0.0  # share of the items that are noise, as loud as speech
     stress_db: float = 0.0  # by which an item is louder or softer from one moment to the next
-    channel: Channel = Channel()
+    snr_db: tuple[float, float] = SNR_DB
     part_targets: Callable[[Sequence[Mark]], NDArray[np.int8]] | None = None  # in place of `targets`
 
 
@@ -267,7 +259,7 @@ class Scenes:
     def _surround(self, sound: Audio, rng: np.random.Generator) -> Audio:
         material = self.material
         sources = noise.Sources(material.noise, material.speech or material.made)
-        return surround(sound, material.rooms, sources, rng, self.hearing.channel)
+        return surround(sound, material.rooms, sources, rng, self.hearing.snr_db)
 
 
 def surround(
@@ -275,7 +267,7 @@ def surround(
     rooms: Rooms,
     sources: noise.Sources,
     rng: np.random.Generator,
-    channel: Channel = Channel(),
+    snr_db: tuple[float, float] = SNR_DB,
 ) -> Audio:
     """Put dry speech into a room and beside noise, and record it."""
     room = rooms.pick(rng) if rng.random() < ROOM_SHARE else None
@@ -285,8 +277,8 @@ def surround(
         other = noise.draw(sources, len(sound), rng)
         if room and rng.random() < NOISE_IN_ROOM_SHARE:
             other = noise.unit(_reverberate(other, room.elsewhere))
-        sound = noise.beside(sound, noise.pace(other, rng), rng.uniform(*channel.snr_db))
-    return transmit(record(sound, rng), rng, channel.telephones)
+        sound = noise.beside(sound, noise.pace(other, rng), rng.uniform(*snr_db))
+    return transmit(record(sound, rng), rng)
 
 
 def targets(marks: Sequence[Mark]) -> NDArray[np.int8]:

@@ -60,12 +60,12 @@ NARROW = (Codec("WAV", "ULAW"), Codec("WAV", "ALAW"), Codec("WAV", "IMA_ADPCM"),
 BAND = ellip(6, 0.5, 50, TELEPHONE_HZ, "bandpass", fs=TELEPHONE_RATE, output="sos")
 
 
-def transmit(sound: Audio, rng: np.random.Generator, telephones: float = TELEPHONE_SHARE) -> Audio:
-    """The sound as it is, or in some cases through a telephone or a codec; `telephones` is the share of the former."""
+def transmit(sound: Audio, rng: np.random.Generator) -> Audio:
+    """The sound as it is, or in some cases through a telephone or a codec."""
     kind = rng.random()
-    if kind < telephones:
+    if kind < TELEPHONE_SHARE:
         return telephone(sound, NARROW[int(rng.integers(len(NARROW)))], rng)
-    if kind < telephones + CODED_SHARE:
+    if kind < TELEPHONE_SHARE + CODED_SHARE:
         return WIDE[int(rng.integers(len(WIDE)))].through(sound, SAMPLE_RATE, rng)
     return sound
 

@@ -12,7 +12,6 @@ import yaml
 from msgspec import Meta, Struct
 
 from models.augment import SCENE_FRAMES, SNR_DB
-from models.channels import TELEPHONE_SHARE
 from models.notes import write_note
 from models.wakeword import Size
 
@@ -60,7 +59,6 @@ class Sounds(Struct, frozen=True, forbid_unknown_fields=True):
     noises: Share = 0.0  # of what is said in a scene, noise instead, as loud
     stress_db: Annotated[float, Meta(ge=0, le=30)] = 0.0  # by which parts of a word are louder or softer
     snr_db: tuple[Decibels, Decibels] = SNR_DB  # of what is said beside noise
-    telephones: Share = TELEPHONE_SHARE  # of the scenes, heard through one
     tempo: tuple[Positive, Positive] = (0.83, 1.2)
     haste: Share = 0.25  # by which the tempo is larger or smaller from one moment to the next
     warp: Share = 0.1  # by which the mel axis is stretched or squeezed, a stand-in for other vocal tracts
@@ -86,7 +84,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     restart: Annotated[float, Meta(ge=0, le=1000)] = 0.0  # peak rate of each later round, if each begins anew
     warm_up: Count = 500  # steps
     weight_decay: Annotated[float, Meta(ge=0, le=1)] = 1e-4
-    average: Annotated[float, Meta(ge=0, lt=1)] = 0.999  # of the averaged weights, per step, but in rounds that restart
+    average: Annotated[float, Meta(ge=0, lt=1)] = 0.999  # of the weights that are exported, per step, without `restart`
     check_every: Count = 1000  # steps between two looks at the dev split
     patience: Count = 8  # looks without a better one, after which it stops
     teacher_share: Share = 0.5  # of the loss, where a teacher is given

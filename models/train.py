@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from daemon.features import MELS
 from models import calibration, pool, recipe
-from models.augment import ALARM, IGNORED, Channel, Hearing, Scenes, gather
+from models.augment import ALARM, IGNORED, Hearing, Scenes, gather
 from models.cast import Cast
 from models.corpus import HEARD_KINDS, MANIFEST, CorpusError, Recording, read_manifest, select
 from models.evaluate import Curve, Scored, curves, listen, score
@@ -193,9 +193,8 @@ def course(step: int, made: Recipe) -> tuple[int, int]:
 
 
 def decay(step: int, made: Recipe) -> float:
-    """What the averaged weights keep of themselves in a step; half of a round that begins anew stays in them."""
-    start, steps = course(step, made)
-    return 1 - 2 / max(2, steps) if start else made.average
+    """What the averaged weights keep of themselves in a step; where rounds restart, half of a round stays in them."""
+    return 1 - 2 / max(2, course(step, made)[1]) if made.restart else made.average
 
 
 class _Looks:
@@ -235,7 +234,7 @@ def train(corpora: Sequence[Path], folder: Path, made: Recipe, teacher: Path | N
         sounds.made,
         noises=sounds.noises,
         stress_db=sounds.stress_db,
-        channel=Channel(sounds.snr_db, sounds.telephones),
+        snr_db=sounds.snr_db,
         part_targets=targets,
     )
     apart = sounds.people == "mined"

@@ -6,21 +6,19 @@ from multiprocessing import get_context
 import numpy as np
 
 from daemon.features import HOP, SAMPLE_RATE
-from models.augment import SCENE_SAMPLES, SNR_DB, Channel, Clip, Hearing, Material, Scenes, Takes, _voice
+from models.augment import SCENE_SAMPLES, SNR_DB, Clip, Hearing, Material, Scenes, Takes, _voice
 from models.rooms import Rooms, gather_rooms
 
 SCENES = 12
 
 
-def scenes(
-    rooms: Rooms, *, stress_db: float = 0, snr_db: tuple[float, float] = SNR_DB, telephones: float = 0
-) -> Scenes:
+def scenes(rooms: Rooms, *, stress_db: float = 0, snr_db: tuple[float, float] = SNR_DB) -> Scenes:
     rng = np.random.default_rng(0)
     word = Clip(rng.normal(size=8000).astype(np.float32), 1000, 7000)
     speech = rng.normal(size=30_000).astype(np.float32)
     takes = Takes(recorded=((word,),), made=())
     material = Material((takes, takes), speech=(speech,), near=(), made=(), noise=(speech,), rooms=rooms)
-    return Scenes(material, Hearing("hamming", stress_db=stress_db, channel=Channel(snr_db, telephones)), 1)
+    return Scenes(material, Hearing("hamming", stress_db=stress_db, snr_db=snr_db), 1)
 
 
 def made_alone(first: int) -> list[np.ndarray]:
@@ -77,15 +75,3 @@ def test_the_noise_in_a_scene_is_as_loud_as_the_recipe_says() -> None:
         heard = [made._surround(silent, np.random.default_rng(seed)) for seed in range(20)]
         floors.append([np.std(sound[-SAMPLE_RATE:]) / np.std(sound[:SAMPLE_RATE]) for sound in heard])
     assert np.median(floors[0]) > 10 * np.median(floors[1])
-
-
-def test_as_many_scenes_come_through_a_telephone_as_the_recipe_says() -> None:
-    rooms = gather_rooms([], 3, 1)
-    word = np.random.default_rng(0).standard_normal(SCENE_SAMPLES).astype(np.float32)
-    narrow = []
-    for telephones in (0.0, 1.0):
-        made = scenes(rooms, telephones=telephones)
-        powers = [np.abs(np.fft.rfft(made._surround(word, np.random.default_rng(seed)))) ** 2 for seed in range(20)]
-        above = [power[len(power) * 21 // 40 :].sum() / power.sum() for power in powers]  # 4200 Hz
-        narrow.append(np.mean(np.array(above) < 0.01))
-    assert narrow[0] < 0.5 and narrow[1] == 1

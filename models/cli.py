@@ -154,8 +154,7 @@ def _add_train(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser("train", help="train on recordings or for a typed phrase, or go on with a training")
     _add_corpora(verb, required=False)
     verb.add_argument("--out", type=Path, required=True, help="folder for the scenes, the checkpoint and the log")
-    told = "folder of a training, or a .onnx of a shipped model, whose network this one also learns from"
-    verb.add_argument("--teacher", type=Path, help=told)
+    verb.add_argument("--teacher", type=Path, help="folder of a training whose network this one also learns from")
     own = verb.add_argument_group("own words, from typed text to a model in --out")
     own.add_argument("--phrase", action="append", default=[], help="may be given several times, for one model")
     told = "folder of your takes of the phrase; of several phrases, each in a folder of its name"
@@ -311,9 +310,7 @@ def _conditions(options: argparse.Namespace, around: Surroundings) -> list[Condi
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    for name, least in (("processes", 1), ("seed", 0)):
-        if getattr(options, name) < least:
-            raise CorpusError(f"--{name} {getattr(options, name)} is too little: at least {least}")
+    speaker_verbs.at_least(options, processes=1, seed=0)
     models = [WakeModel.load(path) for path in (options.model, options.compare) if path]
     sessions, around = delivery.sessions(options.corpora, unseen=options.unseen, seed=options.seed)
     wanted = _conditions(options, around)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -59,14 +58,15 @@ def _add_corpora(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--corpus", type=Path, required=True, action="append", dest="corpora", help=told)
 
 
-def _check(options: argparse.Namespace, least: Mapping[str, int]) -> None:
-    for name, at_least in least.items():
-        if getattr(options, name) < at_least:
-            raise RecipeError(f"--{name} {getattr(options, name)} is too little: at least {at_least}")
+def at_least(options: argparse.Namespace, **least: int) -> None:
+    """`RecipeError` names the first option whose number is smaller than it may be."""
+    for name, number in least.items():
+        if getattr(options, name) < number:
+            raise RecipeError(f"--{name} {getattr(options, name)} is too little: at least {number}")
 
 
 def _train(options: argparse.Namespace) -> None:
-    _check(options, {"steps": 1, "utterances": 1, "seed": 0, "threads": 1})
+    at_least(options, steps=1, utterances=1, seed=0, threads=1)
     if not 0 < options.share <= 1:
         raise RecipeError(f"--share {options.share:g} is no share of the people: more than 0, at most 1")
     torch.set_num_threads(options.threads)
@@ -88,7 +88,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    _check(options, {"seed": 0})
+    at_least(options, seed=0)
     models = [SpeakerModel.load(path) for path in options.model]
     encoders: list[tuple[Encoder, talkers.Embeddings]] = [(Ours(model), model.cohort) for model in models]
     others: list[Encoder] = [Trained(train_speaker.load(f)[1], f.name) for f in options.training]

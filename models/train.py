@@ -38,7 +38,6 @@ from models.precision import mixed
 from models.recipe import Recipe, RecipeError
 from models.rooms import gather_rooms
 from models.sampler import Sampler
-from models.teacher import exported
 
 CHECKPOINT, RECIPE, LOG = "checkpoint.pt", "recipe.yaml", "log.txt"
 HEARD = "manifests.sha256"  # of the corpora, in their order
@@ -279,9 +278,7 @@ def _dev(corpora: Sequence[Path], words: tuple[str, ...]) -> list[Recording]:
 
 
 def _teacher(folder: Path, made: Recipe) -> Network:
-    """The network of a training, or of an ONNX file, that hears as this one and knows the same words."""
-    if folder.suffix == ".onnx":
-        return exported(folder, made)
+    """The network of a training that hears as this one and knows the same words."""
     taught, network = load(folder)
     for name in ("words", "window_function"):
         theirs, ours = getattr(taught, name), getattr(made, name)

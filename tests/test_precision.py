@@ -12,6 +12,7 @@ from models.precision import mixed
         ({"avx2": True, "amx_bf16": False}, torch.float32),
         ({"avx512_bf16": True}, torch.bfloat16),
         ({"amx_bf16": True}, torch.bfloat16),
+        ({"neon": True, "bf16": True}, torch.bfloat16),
     ],
 )
 def test_what_products_are_in(held: dict[str, bool], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
